@@ -1,0 +1,29 @@
+//! Tracing, to standard error: text for people, JSON for collectors.
+
+use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// A line for people.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Sends logs to standard error. `RUST_LOG` chooses them, else `info`. Call it once, first.
+///
+/// # Errors
+/// When logs are already sent somewhere.
+pub fn init(format: Format) -> Result<(), tracing_subscriber::util::TryInitError> {
+    use tracing_subscriber::util::SubscriberInitExt as _;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,lapin=warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        Format::Text => builder.finish().try_init(),
+        Format::Json => builder.json().finish().try_init(),
+    }
+}

@@ -1,0 +1,33 @@
+//! Every message that passes between the parts of Farrier, and nothing else.
+//!
+//! Bodies are CloudEvents in structured JSON mode ([`envelope`]). Readers ignore fields that they do not know and have an
+//! `Unknown` for every enum; a job's *spec*, like configuration, refuses them ([`job`]). `schemas/` is generated from here.
+
+pub mod api;
+mod code;
+mod command;
+mod digest;
+pub mod envelope;
+mod event;
+mod hints;
+mod ids;
+pub mod inventory;
+mod job;
+mod redacted_url;
+pub mod report;
+
+pub use code::{Coded, ErrorCode, ErrorReport};
+pub use command::{CancelCommand, Command, CommandRef, RunCommand, StatusCommand};
+pub use digest::{BadDigest, Digest};
+pub use envelope::{CONTENT_TYPE, DecodeError, Event, Payload};
+pub use event::{
+    Accepted, AgentEvent, AgentState, CommandResult, Heartbeat, Hello, JobChanged, Log, Origin, Outcome,
+    Progress, Running, StepProgress,
+};
+pub use hints::{HintValue, RootDeviceHints};
+pub use ids::{BootId, CommandId, JobId, NodeId};
+pub use job::{
+    CleanSpec, CleanStep, DEFAULT_TIMEOUT_SECONDS, DeploySpec, InspectSpec, JobRequest, NoopSpec,
+    RetryPolicy, Verb, Work,
+};
+pub use redacted_url::{BadUrl, HttpUrl};

@@ -1,0 +1,160 @@
+//! What comes out of a command.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::inventory::Inventory;
+use super::{Digest, ErrorReport};
+
+/// What came out, by verb.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Output {
+    /// Of `inspect`.
+    Inventory(Box<Inventory>),
+    /// Of `clean`.
+    Clean(CleanReport),
+    /// Of `deploy`.
+    Deploy(DeployReport),
+    /// Of `noop`.
+    Noop {},
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StepOutcome {
+    /// It was done.
+    Succeeded,
+    /// It failed.
+    Failed,
+    /// It was stopped on request.
+    Cancelled,
+    /// An outcome that this reader is too old to know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// One step of a command.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StepReport {
+    /// The name.
+    pub name: String,
+    /// How it ended.
+    pub outcome: StepOutcome,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// How many bytes it moved.
+    #[serde(default)]
+    pub bytes: u64,
+    /// What went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorReport>,
+}
+
+/// What tells one disk from another, whatever the kernel calls it today.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DiskIdentity {
+    /// The path by which it was opened, for people: it may be another one after the next boot.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// Serial number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// World Wide Name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wwn: Option<String>,
+    /// The link in `/dev/disk/by-path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_path: Option<String>,
+}
+
+/// What cleaning did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CleanReport {
+    /// One entry for each step and disk, in the order in which they were done.
+    pub devices: Vec<EraseReport>,
+    /// Disks that were left alone because the skip list names them.
+    pub skipped: Vec<DiskIdentity>,
+}
+
+/// How one disk was erased, and the proof.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EraseReport {
+    /// The step.
+    pub step: super::CleanStep,
+    /// The disk.
+    pub device: DiskIdentity,
+    /// The method that really ran.
+    pub method: EraseMethod,
+    /// Methods that were tried before it and what they said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<String>,
+    /// Bytes that were erased.
+    pub bytes_erased: u64,
+    /// How it was shown that nothing is left.
+    pub proof: EraseProof,
+    /// How long it took, proof included, in seconds.
+    pub seconds: f64,
+}
+
+/// How a disk was erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EraseMethod {
+    /// The device discarded its blocks (`BLKDISCARD`, or a hole punched into a file) and returns zeros.
+    Discard,
+    /// The device zeroed its blocks (`BLKZEROOUT`).
+    ZeroOut,
+    /// Zeros were written over it.
+    Overwrite,
+    /// A method that this reader is too old to know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// How an erasure was verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EraseProof {
+    /// Bytes read back from the medium and found to be zero.
+    pub bytes_verified: u64,
+    /// Whether that is every byte that was erased.
+    pub complete: bool,
+}
+
+/// What deploying did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DeployReport {
+    /// The disk that was written.
+    pub root_device: DiskIdentity,
+    /// Where the image came from, without credentials and query.
+    pub image_source: String,
+    /// The bytes of the image.
+    pub image_bytes: u64,
+    /// The digest of what came.
+    pub image_checksum: Digest,
+    /// Bytes written in a second, from the first byte requested to the last one durable.
+    pub bytes_per_second: u64,
+    /// The partitions that the disk has now.
+    pub partitions: Vec<Partition>,
+    /// Whether the kernel has read the new partition table. Files and devices without partitions have none to read.
+    pub partition_table_reread: bool,
+}
+
+/// One partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Partition {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its GPT type GUID.
+    pub type_guid: String,
+    /// Its unique GUID.
+    pub guid: String,
+    /// Its label.
+    pub label: String,
+    /// Where it begins, in bytes.
+    pub start: u64,
+    /// Its size, in bytes.
+    pub size: u64,
+}
