@@ -14,7 +14,7 @@ use super::{ImageError, Target};
 
 /// How much of each end is withheld. A GPT with 128 entries takes 24 KiB at most; bootloaders in front of the first partition
 /// lie within the first MiB too.
-pub const END_BYTES: u64 = 1 << 20;
+const END_BYTES: u64 = 1 << 20;
 
 /// An image on its way to a disk that has no partition table until [`Uncommitted::commit`].
 #[derive(Debug)]

@@ -27,6 +27,19 @@ pub struct Target {
     pub sector: u32,
 }
 
+impl Target {
+    /// The disk that is open as `disk`, which stays open.
+    ///
+    /// # Errors
+    /// [`ImageError::Device`] when this process may open no more files.
+    pub fn of(name: String, disk: &File, capacity: u64, sector: u32) -> Result<Self, ImageError> {
+        match disk.try_clone() {
+            Ok(file) => Ok(Self { name, file, capacity, sector }),
+            Err(source) => Err(ImageError::Device { target: name, action: "open", offset: 0, source }),
+        }
+    }
+}
+
 /// A disk that is being written.
 #[derive(Debug)]
 pub(super) struct Disk {

@@ -147,7 +147,7 @@ pub enum ImageError {
     Device {
         /// The disk.
         target: String,
-        /// `write` or `flush`.
+        /// `open`, `write` or `flush`.
         action: &'static str,
         /// Where.
         offset: u64,

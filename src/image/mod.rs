@@ -4,7 +4,7 @@
 //! zeroed first and written last, once the digest is right ([`commit`]).
 
 mod buffer;
-pub mod commit;
+mod commit;
 mod digest;
 mod disk;
 mod error;
@@ -13,6 +13,7 @@ mod sniff;
 mod source;
 mod write;
 
+pub use commit::withdraw;
 pub use disk::Target;
 pub use error::ImageError;
 pub use pipeline::{Image, Written, write};

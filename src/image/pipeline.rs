@@ -38,6 +38,15 @@ pub struct Written {
     pub duration: Duration,
 }
 
+impl Written {
+    /// Bytes in a second over the whole duration.
+    #[must_use]
+    pub fn bytes_per_second(&self) -> u64 {
+        let per_second = u128::from(self.bytes) * 1_000_000 / self.duration.as_micros().max(1);
+        u64::try_from(per_second).unwrap_or(u64::MAX)
+    }
+}
+
 /// Streams a raw image to a disk. Zeros are written like anything else.
 ///
 /// Nothing is written before the server has begun to send what looks like a disk and fits. From then on until the digest is
