@@ -3,3 +3,4 @@
 pub mod disk_image;
 pub mod http;
 pub mod lab_disk;
+pub mod loop_device;
