@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder};
+// What `install` returns, so that those who hold it need not name the exporter.
+pub use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::names;
 

@@ -281,6 +281,45 @@ pub struct JobSubmitted {
     pub created: bool,
 }
 
+/// `POST /v1/jobs/{job}/cancel`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobCancel {
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A message that nobody could process, as `GET /v1/dead` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeadLetter {
+    /// Names it for `POST /v1/dead/{id}/requeue`.
+    pub id: String,
+    /// What was wrong with it; absent when the broker itself put it aside.
+    pub code: Option<super::ErrorCode>,
+    /// The same for people.
+    pub reason: String,
+    /// The exchange that it was published to.
+    pub exchange: String,
+    /// The routing key that it was published with.
+    pub routing_key: String,
+    /// When it was put aside.
+    pub at: Option<DateTime<Utc>>,
+    /// The message; bytes that are not UTF-8 are replaced.
+    pub body: String,
+}
+
+/// `GET /readyz`: whether the coordinator can do its work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Readiness {
+    /// Whether all of the rest is well.
+    pub ready: bool,
+    /// What is wrong with the broker.
+    pub broker: Option<ErrorReport>,
+    /// What is wrong with the store.
+    pub store: Option<ErrorReport>,
+}
+
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Page<T> {

@@ -61,6 +61,12 @@ codes! {
     Unauthorized = "unauthorized", retry false;
     /// There is no such page.
     NotFound = "not-found", retry false;
+    /// The page does not take this method.
+    MethodNotAllowed = "method-not-allowed", retry false;
+    /// The body is not declared as JSON.
+    NotDeclaredJson = "not-declared-json", retry false;
+    /// The body is larger than what is read.
+    BodyTooLarge = "body-too-large", retry false;
     /// The store has no room.
     StoreFull = "store-full", retry true;
     /// The store cannot be read or written.

@@ -181,20 +181,23 @@ impl DecodeError {
 /// # Errors
 /// [`DecodeError::Schema`].
 pub fn from_value<T: DeserializeOwned>(prefix: &str, value: Value) -> Result<T, DecodeError> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        let reason = error.into_inner().to_string();
-        let field = match (prefix, path.as_str()) {
-            ("", ".") => named_in(&reason).unwrap_or(".").to_owned(),
-            ("", path) => path.to_owned(),
-            (prefix, ".") => match named_in(&reason) {
-                Some(name) => format!("{prefix}.{name}"),
-                None => prefix.to_owned(),
-            },
-            (prefix, path) => format!("{prefix}.{path}"),
-        };
-        DecodeError::Schema { field, reason }
-    })
+    serde_path_to_error::deserialize(value).map_err(|error| schema_error(prefix, error))
+}
+
+/// What a reader of any format says, as [`DecodeError::Schema`] with the field at fault; `prefix` is put before its path.
+pub fn schema_error<E: std::fmt::Display>(prefix: &str, error: serde_path_to_error::Error<E>) -> DecodeError {
+    let path = error.path().to_string();
+    let reason = error.into_inner().to_string();
+    let field = match (prefix, path.as_str()) {
+        ("", ".") => named_in(&reason).unwrap_or(".").to_owned(),
+        ("", path) => path.to_owned(),
+        (prefix, ".") => match named_in(&reason) {
+            Some(name) => format!("{prefix}.{name}"),
+            None => prefix.to_owned(),
+        },
+        (prefix, path) => format!("{prefix}.{path}"),
+    };
+    DecodeError::Schema { field, reason }
 }
 
 /// The name in serde's "missing field `x`" and "unknown field `x`", which carry no path of their own.
