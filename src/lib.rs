@@ -4,6 +4,7 @@
 //! and [`image`] speak in the plain types of [`wire`]; `image` knows no disk policy, `disk` knows no HTTP, [`handlers`] know no AMQP.
 
 mod blocking;
+pub mod broker;
 pub mod image;
 pub mod meter;
 pub mod telemetry;
