@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser};
+use farrier::broker::{BadBrokerUrl, BrokerConfig, BrokerUrl};
 use farrier::config::{ConfigError, Layer as _, read_file};
 use farrier::layer;
 use farrier::telemetry::log;
@@ -22,10 +23,8 @@ const LONGEST_SECONDS: u32 = 3600;
 /// What the coordinator is started with.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The broker: `amqp[s]://user:password@host:port/vhost`.
-    pub broker: SecretString,
-    /// The certificate authority of the broker, in PEM, where it is not a public one.
-    pub broker_ca: Option<PathBuf>,
+    /// The broker.
+    pub broker: BrokerConfig,
     /// The SQLite database.
     pub database: PathBuf,
     /// Where the API listens; port 0 for any free one.
@@ -168,13 +167,11 @@ impl Settings {
             ));
         }
         Ok(Config {
-            broker: self.broker.ok_or_else(|| {
-                ConfigError::setting(
-                    "broker",
-                    "it is missing; give --broker, FARRIER_BROKER or the key `broker`, as in amqp://user:password@host:5672/%2f",
-                )
-            })?,
-            broker_ca: self.broker_ca,
+            broker: BrokerConfig {
+                url: broker_url(self.broker)?,
+                ca: self.broker_ca,
+                connection_name: "farrier-coordinator".to_owned(),
+            },
             database: self.database.unwrap_or_else(|| "farrier.db".into()),
             listen,
             listen_file: self.listen_file,
@@ -185,6 +182,17 @@ impl Settings {
             log_format: self.log_format.unwrap_or_default(),
         })
     }
+}
+
+fn broker_url(given: Option<SecretString>) -> Result<BrokerUrl, ConfigError> {
+    let url = given.ok_or_else(|| {
+        ConfigError::setting(
+            "broker",
+            "it is missing; give --broker, FARRIER_BROKER or the key `broker`, as in amqp://user:password@host:5672/%2f",
+        )
+    })?;
+    let url = url.expose_secret().parse();
+    url.map_err(|error: BadBrokerUrl| ConfigError::setting("broker", error.to_string()))
 }
 
 fn seconds(setting: &'static str, given: Option<u32>, default: u32) -> Result<Duration, ConfigError> {
@@ -270,7 +278,7 @@ mod tests {
         let file = "broker = \"amqp://f/\"\nlease_seconds = 7\naccept_seconds = 8\nauto_enroll = true\nlog_format = \"json\"";
         let config = Given { flags: &["--lease-seconds=9"], token: None, file: Some(file) }.read().unwrap();
         assert_eq!((config.lease.as_secs(), config.accept.as_secs()), (9, 8));
-        assert_eq!(config.broker.expose_secret(), "amqp://f/");
+        assert_eq!(config.broker.url.host(), "f");
         assert!(config.auto_enroll);
         assert_eq!(config.log_format, log::Format::Json);
         let off = Given { flags: &["--auto-enroll=false"], token: None, file: Some(file) }.read().unwrap();

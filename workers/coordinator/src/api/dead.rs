@@ -4,6 +4,7 @@ use aide::axum::ApiRouter;
 use aide::axum::routing::{get_with, post_with};
 use axum::extract::State;
 use axum::response::NoContent;
+use farrier::broker;
 use farrier::wire::api::{DeadLetter, Page};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -47,11 +48,25 @@ async fn list(
     State(api): State<Api>,
     Query(query): Query<DeadQuery>,
 ) -> Result<Answer<200, Page<DeadLetter>>, ApiError> {
-    let _ = (api, query.limit()?);
-    Ok(Answer(Page { items: Vec::new(), next: None }))
+    let letters = api.broker.get_dead(query.limit()?).await?;
+    Ok(Answer(Page { items: letters.into_iter().map(shown).collect(), next: None }))
 }
 
 async fn requeue(State(api): State<Api>, Path(path): Path<DeadPath>) -> Result<NoContent, ApiError> {
-    let _ = (api, path.id);
+    api.broker.requeue_dead(&path.id).await?;
     Ok(NoContent)
+}
+
+fn shown(letter: broker::DeadLetter) -> DeadLetter {
+    DeadLetter {
+        id: letter.id,
+        code: letter.code,
+        reason: letter.reason,
+        exchange: letter.exchange,
+        routing_key: letter.routing_key,
+        kind: letter.kind,
+        user_id: letter.user_id,
+        at: letter.at,
+        body: String::from_utf8_lossy(&letter.body).into_owned(),
+    }
 }

@@ -78,7 +78,7 @@ fn routes(guard: auth::Guard) -> ApiRouter<Api> {
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// The address cannot be had.
-    #[error("cannot listen on {address}: {source}; is another coordinator running?")]
+    #[error("cannot listen on {address}, as `listen` asks")]
     Address {
         /// The address.
         address: SocketAddr,
@@ -86,7 +86,7 @@ pub enum BindError {
         source: io::Error,
     },
     /// The file for the address cannot be written.
-    #[error("cannot write the address that was bound to {}: {source}", path.display())]
+    #[error("cannot write the address that was bound to {}", path.display())]
     ListenFile {
         /// The file.
         path: PathBuf,

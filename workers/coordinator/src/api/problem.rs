@@ -8,6 +8,7 @@ use aide::openapi::{
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use farrier::broker::BrokerError;
 use farrier::wire::api::Problem;
 use farrier::wire::{Coded, DecodeError, ErrorCode, ErrorReport};
 
@@ -108,6 +109,12 @@ impl From<DecodeError> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
+        Self(error.report())
+    }
+}
+
+impl From<BrokerError> for ApiError {
+    fn from(error: BrokerError) -> Self {
         Self(error.report())
     }
 }

@@ -99,8 +99,8 @@ impl JobQuery {
 }
 
 impl DeadQuery {
-    pub(super) fn limit(&self) -> Result<u32, ApiError> {
-        limit(self.limit)
+    pub(super) fn limit(&self) -> Result<usize, ApiError> {
+        limit(self.limit).map(|limit| limit as usize)
     }
 }
 
