@@ -1,9 +1,10 @@
 //! What handlers take and give: axum's extractors and answers, with problems for errors and a description for OpenAPI.
 
-use aide::OperationInput;
-use aide::OperationOutput;
+use std::time::Duration;
+
 use aide::generate::GenContext;
 use aide::openapi::{Operation, Response as Described, StatusCode as DescribedStatus};
+use aide::{OperationInput, OperationOutput};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -17,11 +18,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::problem::ApiError;
 
 /// The largest body that is read, in bytes.
 pub(super) const LARGEST_BODY: usize = 1 << 20;
+/// The longest that a body may take.
+const SLOWEST_BODY: Duration = Duration::from_secs(30);
 
 /// What may be the body of a request.
 pub(super) trait FromBody: Sized {
@@ -72,16 +76,17 @@ impl<S: Send + Sync, T: FromBody + Default> FromRequest<S> for OptionalBody<T> {
 
 async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<(HeaderMap, Bytes), ApiError> {
     let headers = request.headers().clone();
-    let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            ApiError::new(
+    let early = |reason: &str| ApiError::new(ErrorCode::NotJson, format!("the body ended early: {reason}"));
+    let bytes = timeout(SLOWEST_BODY, Bytes::from_request(request, state))
+        .await
+        .map_err(|_| early(&format!("it had not come within {SLOWEST_BODY:?}")))?
+        .map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
                 ErrorCode::BodyTooLarge,
                 format!("the body is larger than the {LARGEST_BODY} bytes that are read"),
-            )
-        } else {
-            ApiError::new(ErrorCode::NotJson, format!("the body ended early: {}", rejection.body_text()))
-        }
-    })?;
+            ),
+            _ => early(&rejection.body_text()),
+        })?;
     Ok((headers, bytes))
 }
 
