@@ -1,10 +1,12 @@
 //! The HTTP API over a real socket, with a real store. Every JSON answer is held against the OpenAPI document.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use farrier::broker::Broker;
+use farrier::broker::{Broker, BrokerConfig, Role};
+use farrier::telemetry::prometheus::{self, PrometheusHandle};
 use farrier::wire::api::StreamEvent;
-use farrier::wire::{ErrorCode, NodeId};
+use farrier::wire::{Coded as _, ErrorCode, NodeId};
 use farrier_coordinator::api::{self, Api};
 use farrier_coordinator::feed::Feed;
 use farrier_coordinator::store::Store;
@@ -108,9 +110,9 @@ impl Server {
             assert_eq!(kind, "application/problem+json", "{method} {path} {status} is not in the document");
             return;
         }
-        let mut schema = response["content"][kind]["schema"].clone();
+        let schema = &response["content"][kind]["schema"];
         assert!(!schema.is_null(), "{method} {path} {status} with {kind} is not in the document: {answer}");
-        schema["components"] = self.document["components"].clone();
+        let schema = json!({"allOf": [schema], "components": self.document["components"]});
         let validator = jsonschema::validator_for(&schema).unwrap();
         let faults: Vec<_> = validator.iter_errors(answer).map(|fault| fault.to_string()).collect();
         assert!(faults.is_empty(), "{method} {path} {status}: {faults:?}\n{answer:#}");
@@ -126,6 +128,19 @@ impl Server {
         let submitted = self.post("/v1/jobs", json!({"node": node, "verb": "noop"}), 201).await;
         submitted["job"]["id"].as_str().unwrap().to_owned()
     }
+}
+
+/// A broker that is not there.
+fn no_broker() -> Broker {
+    // Port 1 is not listened on.
+    let url = "amqp://nobody:nothing@127.0.0.1:1/".parse().unwrap();
+    Broker::start(BrokerConfig { url, ca: None, connection_name: "api test".into() }, Role::Agent)
+}
+
+/// There is one recorder in a process.
+fn metrics() -> PrometheusHandle {
+    static METRICS: LazyLock<PrometheusHandle> = LazyLock::new(|| prometheus::install().unwrap());
+    METRICS.clone()
 }
 
 fn client() -> reqwest::Client {
@@ -662,5 +677,9 @@ async fn an_address_that_is_taken_is_a_clear_error() {
     let taken = api::bind("127.0.0.1:0".parse().unwrap(), None).await.unwrap();
     let address = taken.local_addr().unwrap();
     let error = api::bind(address, None).await.unwrap_err();
-    assert!(error.to_string().starts_with(&format!("cannot listen on {address}: ")), "{error}");
+    let message = error.report().message;
+    assert!(
+        message.starts_with(&format!("cannot listen on {address}")) && message.contains("in use"),
+        "{message}"
+    );
 }
