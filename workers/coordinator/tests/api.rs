@@ -3,13 +3,14 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use farrier::broker::{Broker, BrokerConfig, Role};
+use farrier::broker::{Broker, BrokerConfig, Outgoing, Role, topology};
 use farrier::telemetry::prometheus::{self, PrometheusHandle};
 use farrier::wire::api::StreamEvent;
-use farrier::wire::{Coded as _, ErrorCode, NodeId};
+use farrier::wire::{Coded as _, ErrorCode, ErrorReport, Event, JobRequest, NodeId};
 use farrier_coordinator::api::{self, Api};
 use farrier_coordinator::feed::Feed;
 use farrier_coordinator::store::Store;
+use farrier_testbed::rabbitmq::RabbitMq;
 use reqwest::header::{ALLOW, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -30,21 +31,15 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        Self::start_with(None).await
+        Self::start_with(None, no_broker()).await
     }
 
-    async fn start_with(token: Option<&str>) -> Self {
+    async fn start_with(token: Option<&str>, broker: Broker) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let feed = Feed::new();
         let store = Store::open(&directory.path().join("farrier.db"), feed.clone()).await.unwrap();
         let shutdown = CancellationToken::new();
-        let api = Api {
-            store,
-            feed: feed.clone(),
-            broker: no_broker(),
-            metrics: metrics(),
-            shutdown: shutdown.clone(),
-        };
+        let api = Api { store, feed: feed.clone(), broker, metrics: metrics(), shutdown: shutdown.clone() };
         let listen_file = directory.path().join("address");
         let listener = api::bind("127.0.0.1:0".parse().unwrap(), Some(&listen_file)).await.unwrap();
         let address = std::fs::read_to_string(listen_file).unwrap();
@@ -499,7 +494,7 @@ async fn a_page_or_method_that_is_not_there_is_a_problem() {
 
 #[tokio::test]
 async fn with_a_token_every_page_but_health_needs_it() {
-    let server = Server::start_with(Some("s3cret")).await;
+    let server = Server::start_with(Some("s3cret"), no_broker()).await;
     let document = api::openapi();
     for (path, item) in document["paths"].as_object().unwrap() {
         let open = matches!(path.as_str(), "/healthz" | "/readyz" | "/metrics");
@@ -670,6 +665,40 @@ async fn without_a_broker_dead_letters_are_unavailable() {
         let problem = server.ask(method, path, None, 503).await;
         assert_eq!(told(&problem).0, ErrorCode::BrokerUnavailable.as_str());
     }
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_and_sent_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = directory.path().join("rabbitmq");
+    let rabbitmq = tokio::task::spawn_blocking(move || RabbitMq::start(&files).unwrap()).await.unwrap();
+    let url = rabbitmq.amqp_url().parse().unwrap();
+    let broker =
+        Broker::start(BrokerConfig { url, ca: None, connection_name: "api test".into() }, Role::Coordinator);
+    tokio::time::timeout(SOON, broker.connected()).await.unwrap();
+    let server = Server::start_with(None, broker.clone()).await;
+    assert_eq!(server.get("/readyz", 200).await["ready"], true);
+    assert_eq!(server.get("/v1/dead", 200).await["items"], json!([]));
+
+    let request = JobRequest::from_json(json!({"node": "n9", "verb": "noop"})).unwrap();
+    let mut jobs = broker.subscribe(topology::JOBS, 1);
+    broker.publish(Outgoing::job(&Event::new("/test", "n9", request))).await.unwrap();
+    let job = tokio::time::timeout(SOON, jobs.next()).await.unwrap().unwrap();
+    let body = String::from_utf8(job.body.clone()).unwrap();
+    job.dead_letter(&broker, &ErrorReport::new(ErrorCode::UnknownNode, "there is no node n9")).await.unwrap();
+
+    let letter = server.get("/v1/dead?limit=10", 200).await["items"][0].clone();
+    assert_eq!((&letter["code"], &letter["reason"]), (&json!("unknown-node"), &json!("there is no node n9")));
+    assert_eq!((&letter["exchange"], &letter["body"]), (&json!(topology::JOBS), &json!(body)));
+    assert_eq!(told(&server.ask("POST", "/v1/dead/another/requeue", None, 404).await).0, "not-found");
+
+    let id = letter["id"].as_str().unwrap();
+    server.ask("POST", &format!("/v1/dead/{id}/requeue"), None, 204).await;
+    let again = tokio::time::timeout(SOON, jobs.next()).await.unwrap().unwrap();
+    assert_eq!(again.body, body.as_bytes());
+    assert_eq!(server.get("/v1/dead", 200).await["items"], json!([]));
+    broker.close().await;
+    drop(rabbitmq);
 }
 
 #[tokio::test]
