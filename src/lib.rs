@@ -3,7 +3,10 @@
 //! Arrows run one way: `wire <- broker`, `{disk, image, hardware} <- handlers`, and the workers on top. [`disk`], [`hardware`]
 //! and [`image`] speak in the plain types of [`wire`]; `image` knows no disk policy, `disk` knows no HTTP, [`handlers`] know no AMQP.
 
+mod blocking;
+pub mod broker;
 pub mod config;
+pub mod image;
 pub mod meter;
 pub mod telemetry;
 pub mod wire;

@@ -2,19 +2,25 @@
 
 use std::time::Instant;
 
+use metrics::{counter, histogram};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::HandlerError;
-use crate::meter::Meter;
+use crate::disk::Access;
+use crate::image::Limits;
+use crate::meter::{Cancelled, Meter};
+use crate::telemetry::names::{STEP_BYTES, STEP_SECONDS};
 use crate::wire::report::{StepOutcome, StepReport};
-use crate::wire::{Coded, StepProgress};
+use crate::wire::{Coded, StepProgress, Verb};
 
 /// What a handler is given beside its spec.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// The devices that it may touch.
-    pub access: crate::disk::Access,
+    pub access: Access,
+    /// How long it waits for the server of an image.
+    pub limits: Limits,
     /// Cancelled when it shall stop.
     pub cancel: CancellationToken,
     /// Where it shows how far it is.
@@ -25,15 +31,22 @@ pub struct Context {
 #[derive(Debug)]
 pub struct Steps<'a> {
     context: &'a Context,
+    verb: Verb,
     count: usize,
     reports: Vec<StepReport>,
 }
 
 impl<'a> Steps<'a> {
-    /// For a handler of `count` steps.
+    /// For a handler of `count` steps that carries out `verb`.
     #[must_use]
-    pub fn new(context: &'a Context, count: usize) -> Self {
-        Self { context, count, reports: Vec::with_capacity(count) }
+    pub fn new(context: &'a Context, verb: Verb, count: usize) -> Self {
+        Self { context, verb, count, reports: Vec::with_capacity(count) }
+    }
+
+    /// What the handler was given.
+    #[must_use]
+    pub fn context(&self) -> &'a Context {
+        self.context
     }
 
     /// Runs the next step. One that was cancelled before it began is not begun.
@@ -46,19 +59,41 @@ impl<'a> Steps<'a> {
         work: impl AsyncFnOnce(Meter) -> Result<T, HandlerError>,
     ) -> Result<T, HandlerError> {
         if self.context.cancel.is_cancelled() {
-            return Err(HandlerError::Cancelled);
+            return Err(Cancelled.into());
         }
-        let number = self.reports.len() + 1;
-        let meter = Meter::new(
-            name,
-            u32::try_from(number).unwrap_or(u32::MAX),
-            u32::try_from(self.count).unwrap_or(u32::MAX),
-            self.context.cancel.clone(),
-            self.context.progress.clone(),
-        );
+        self.step(name, self.context.cancel.clone(), work).await
+    }
+
+    /// Runs the next step although the work may have been cancelled: for the short end of what cannot be undone any more.
+    ///
+    /// # Errors
+    /// What the step says.
+    pub async fn finish<T>(
+        &mut self,
+        name: &'static str,
+        work: impl AsyncFnOnce(Meter) -> Result<T, HandlerError>,
+    ) -> Result<T, HandlerError> {
+        self.step(name, CancellationToken::new(), work).await
+    }
+
+    /// The reports of the steps that were begun.
+    #[must_use]
+    pub fn into_reports(self) -> Vec<StepReport> {
+        self.reports
+    }
+
+    async fn step<T>(
+        &mut self,
+        name: &'static str,
+        cancel: CancellationToken,
+        work: impl AsyncFnOnce(Meter) -> Result<T, HandlerError>,
+    ) -> Result<T, HandlerError> {
+        let number = u32::try_from(self.reports.len() + 1).unwrap_or(u32::MAX);
+        let count = u32::try_from(self.count).unwrap_or(u32::MAX);
+        let meter = Meter::new(name, number, count, cancel, self.context.progress.clone());
         let began = Instant::now();
         let result = work(meter.clone()).await;
-        self.reports.push(StepReport {
+        let report = StepReport {
             name: name.to_owned(),
             outcome: match &result {
                 Ok(_) => StepOutcome::Succeeded,
@@ -68,31 +103,24 @@ impl<'a> Steps<'a> {
             seconds: began.elapsed().as_secs_f64(),
             bytes: meter.moved(),
             error: result.as_ref().err().map(Coded::report),
-        });
+        };
+        measure(self.verb, name, &report);
+        self.reports.push(report);
         result
-    }
-
-    /// The reports of the steps that were begun.
-    #[must_use]
-    pub fn into_reports(self) -> Vec<StepReport> {
-        self.reports
     }
 }
 
-/// Runs blocking work away from the async threads, for disks do not answer in bounded time.
-///
-/// # Errors
-/// What the work says.
-///
-/// # Panics
-/// When the work panics: the panic goes on in the caller.
-pub async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
-where
-    T: Send + 'static,
-    E: Send + 'static,
-{
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+fn measure(verb: Verb, step: &'static str, report: &StepReport) {
+    let (verb, outcome) = (verb.as_str(), outcome_label(report.outcome));
+    histogram!(STEP_SECONDS, "verb" => verb, "step" => step, "outcome" => outcome).record(report.seconds);
+    counter!(STEP_BYTES, "verb" => verb, "step" => step).increment(report.bytes);
+}
+
+fn outcome_label(outcome: StepOutcome) -> &'static str {
+    match outcome {
+        StepOutcome::Succeeded => "succeeded",
+        StepOutcome::Failed => "failed",
+        StepOutcome::Cancelled => "cancelled",
+        StepOutcome::Unknown => "unknown",
     }
 }

@@ -1,0 +1,355 @@
+//! The image pipeline, from a real HTTP server to a file.
+
+#![expect(clippy::unwrap_used, reason = "what a test cannot set up, it cannot test")]
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use farrier::image::{self, Image, ImageError, Limits, Target, Written};
+use farrier::meter::Meter;
+use farrier::wire::{Coded as _, Digest, ErrorCode};
+use farrier_testbed::http::{Fault, FaultyServer, Nginx};
+use farrier_testbed::lab_disk::{self, OLD_DATA};
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+const MIB: usize = 1 << 20;
+/// What is withheld at each end of a disk.
+const END: usize = MIB;
+/// No test waits longer for anything that must happen.
+const BOUND: Duration = Duration::from_secs(20);
+const SHORT: Limits = Limits { connect: Duration::from_secs(5), stall: Duration::from_millis(300) };
+
+/// Bytes that begin as a disk does, and of which no two blocks are the same.
+fn disk_like(bytes: usize) -> Vec<u8> {
+    let mut image: Vec<u8> =
+        (0..bytes.div_ceil(8) as u64).flat_map(|number| (number * 0x9e37_79b9 + 1).to_be_bytes()).collect();
+    image.truncate(bytes);
+    image[510..512].copy_from_slice(b"\x55\xaa");
+    image
+}
+
+struct Lab {
+    dir: TempDir,
+    disk: PathBuf,
+}
+
+impl Lab {
+    fn with_disk(bytes: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = dir.path().join("disk");
+        lab_disk::create(&disk, bytes as u64).unwrap();
+        Self { dir, disk }
+    }
+
+    fn serve(&self, image: &[u8]) -> Nginx {
+        let docroot = self.dir.path().join("files");
+        fs::create_dir_all(&docroot).unwrap();
+        fs::write(docroot.join("image"), image).unwrap();
+        Nginx::start(&self.dir.path().join("nginx"), &docroot).unwrap()
+    }
+
+    async fn write(&self, url: &str, checksum: Digest, meter: &Meter) -> Result<Written, ImageError> {
+        let image = Image { source: url.parse().unwrap(), checksum };
+        let writing = image::write(&image, target(&self.disk), &SHORT, meter);
+        tokio::time::timeout(BOUND, writing).await.expect("the pipeline neither ends nor fails")
+    }
+
+    fn content(&self) -> Vec<u8> {
+        fs::read(&self.disk).unwrap()
+    }
+
+    /// Old data from one byte to another.
+    fn assert_old(&self, from: usize, to: usize) {
+        let old = OLD_DATA.repeat(to.div_ceil(OLD_DATA.len()));
+        assert!(self.content()[from..to] == old[from..to], "bytes {from} to {to} are not as they were");
+    }
+
+    fn assert_untouched(&self) {
+        self.assert_old(0, self.content().len());
+    }
+
+    fn assert_does_not_boot(&self) {
+        let content = self.content();
+        let ends = [&content[..END.min(content.len())], &content[content.len().saturating_sub(END)..]];
+        assert!(ends.iter().all(|end| end.iter().all(|byte| *byte == 0)), "an end of the disk is not zero");
+    }
+}
+
+fn target(disk: &Path) -> Target {
+    let file = OpenOptions::new().read(true).write(true).open(disk).unwrap();
+    let capacity = file.metadata().unwrap().len();
+    Target { name: disk.display().to_string(), file, capacity, sector: 512 }
+}
+
+fn digest_of(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
+}
+
+fn code<T: std::fmt::Debug>(result: Result<T, ImageError>) -> ErrorCode {
+    result.unwrap_err().code()
+}
+
+#[tokio::test]
+async fn writes_images_of_any_length_exactly_and_leaves_the_rest() {
+    let disk = 6 * MIB;
+    for length in
+        [512, MIB - 1, MIB, MIB + 513, 3 * MIB, 3 * MIB + 4097, disk - MIB, disk - MIB + 1, disk - 1, disk]
+    {
+        let lab = Lab::with_disk(disk);
+        let image = disk_like(length);
+        let nginx = lab.serve(&image);
+        let written = lab.write(&nginx.url("image"), digest_of(&image), &Meter::unobserved()).await.unwrap();
+
+        assert_eq!((written.bytes, written.checksum), (length as u64, digest_of(&image)));
+        let content = lab.content();
+        assert!(content.len() == disk && content[..length] == image, "an image of {length} bytes");
+        // Between the head and the tail nothing is touched; of the tail only what the image has is kept.
+        if length.max(MIB) < disk - MIB {
+            lab.assert_old(length.max(MIB), disk - MIB);
+        }
+        let rest = length.max(disk - MIB);
+        assert!(content[rest..].iter().all(|byte| *byte == 0), "after an image of {length} bytes");
+    }
+}
+
+#[tokio::test]
+async fn writes_to_disks_that_are_hardly_larger_than_their_ends() {
+    for disk in [MIB / 2, MIB, MIB + 512, 2 * MIB - 512, 2 * MIB] {
+        let lab = Lab::with_disk(disk);
+        let image = disk_like(disk);
+        let nginx = lab.serve(&image);
+        lab.write(&nginx.url("image"), digest_of(&image), &Meter::unobserved()).await.unwrap();
+        assert!(lab.content() == image, "a disk of {disk} bytes");
+    }
+}
+
+#[tokio::test]
+async fn writes_where_the_length_is_not_told() {
+    let lab = Lab::with_disk(4 * MIB);
+    let image = disk_like(3 * MIB);
+    let server = FaultyServer::start(image.clone(), Fault::NoContentLength).await.unwrap();
+    lab.write(&server.url("image"), digest_of(&image), &Meter::unobserved()).await.unwrap();
+    assert!(lab.content()[..image.len()] == image);
+}
+
+#[tokio::test]
+async fn follows_a_redirect() {
+    let lab = Lab::with_disk(4 * MIB);
+    let image = disk_like(2 * MIB);
+    let nginx = lab.serve(&image);
+    let server = FaultyServer::start(Vec::new(), Fault::RedirectTo(nginx.url("image"))).await.unwrap();
+    lab.write(&server.url("image"), digest_of(&image), &Meter::unobserved()).await.unwrap();
+    assert!(lab.content()[..image.len()] == image);
+}
+
+#[tokio::test]
+async fn a_wrong_digest_leaves_no_partition_table() {
+    // The image reaches to the end of the disk, where the copy of its GPT would be.
+    let lab = Lab::with_disk(4 * MIB);
+    let image = disk_like(4 * MIB);
+    let nginx = lab.serve(&image);
+    let error = lab.write(&nginx.url("image"), Digest([7; 32]), &Meter::unobserved()).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::DigestMismatch);
+    let message = error.to_string();
+    assert!(
+        message.contains(&digest_of(&image).to_string()) && message.contains(&"07".repeat(32)),
+        "{message}"
+    );
+    lab.assert_does_not_boot();
+}
+
+#[tokio::test]
+async fn an_image_that_is_too_large_is_refused_before_anything_is_written() {
+    let lab = Lab::with_disk(2 * MIB);
+    let image = disk_like(2 * MIB + 1);
+    let nginx = lab.serve(&image);
+    let error = lab.write(&nginx.url("image"), digest_of(&image), &Meter::unobserved()).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::ImageTooLarge);
+    let message = error.to_string();
+    for part in [image.len().to_string(), (2 * MIB).to_string(), lab.disk.display().to_string()] {
+        assert!(message.contains(&part), "{message}");
+    }
+    lab.assert_untouched();
+}
+
+#[tokio::test]
+async fn an_image_of_untold_length_is_stopped_where_the_disk_ends() {
+    let lab = Lab::with_disk(3 * MIB);
+    let image = disk_like(5 * MIB);
+    let server = FaultyServer::start(image.clone(), Fault::NoContentLength).await.unwrap();
+    let result = lab.write(&server.url("image"), digest_of(&image), &Meter::unobserved()).await;
+    assert_eq!(code(result), ErrorCode::ImageTooLarge);
+    assert_eq!(lab.content().len(), 3 * MIB);
+    lab.assert_does_not_boot();
+}
+
+#[tokio::test]
+async fn what_is_no_disk_is_refused_before_anything_is_written() {
+    let lab = Lab::with_disk(2 * MIB);
+    let mut qcow = disk_like(MIB);
+    qcow[..4].copy_from_slice(b"QFI\xfb");
+    for (body, expected) in [
+        (qcow, ErrorCode::ImageFormat),
+        (b"<html>moved</html>".to_vec(), ErrorCode::ImageNotBootable),
+        (Vec::new(), ErrorCode::ImageNotBootable),
+    ] {
+        let nginx = lab.serve(&body);
+        let result = lab.write(&nginx.url("image"), digest_of(&body), &Meter::unobserved()).await;
+        assert_eq!(code(result), expected);
+        lab.assert_untouched();
+    }
+}
+
+#[tokio::test]
+async fn answers_other_than_an_image_are_told_apart() {
+    let lab = Lab::with_disk(2 * MIB);
+    let nginx = lab.serve(b"");
+    let absent = lab.write(&nginx.url("absent"), Digest([0; 32]), &Meter::unobserved()).await;
+    assert_eq!(code(absent), ErrorCode::HttpStatus);
+
+    let faults = [
+        (Fault::Status(403), ErrorCode::HttpStatus),
+        (Fault::Status(204), ErrorCode::HttpStatus),
+        (Fault::Status(503), ErrorCode::HttpUnavailable),
+        (Fault::Status(429), ErrorCode::HttpUnavailable),
+        (Fault::RedirectTo("/again".into()), ErrorCode::HttpStatus),
+    ];
+    for (fault, expected) in faults {
+        let server = FaultyServer::start(Vec::new(), fault.clone()).await.unwrap();
+        let url = server.url("image?temp_url_sig=secret");
+        let error = lab.write(&url, Digest([0; 32]), &Meter::unobserved()).await.unwrap_err();
+        assert_eq!(error.code(), expected, "{fault:?}");
+        assert!(!error.report().message.contains("secret"), "{:?}", error.report());
+    }
+
+    let gone = nginx.url("image?temp_url_sig=secret");
+    drop(nginx);
+    let error = lab.write(&gone, Digest([0; 32]), &Meter::unobserved()).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::HttpConnect);
+    assert!(!error.report().message.contains("secret"), "{:?}", error.report());
+    lab.assert_untouched();
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_told_from_one_that_stalls() {
+    let image = disk_like(4 * MIB);
+    for (fault, expected) in [
+        (Fault::CutAfter(3 * MIB), ErrorCode::HttpTruncated),
+        (Fault::StallAfter(3 * MIB), ErrorCode::HttpStalled),
+        (Fault::ContentLength(4 * MIB as u64 + 1), ErrorCode::HttpTruncated),
+    ] {
+        let lab = Lab::with_disk(5 * MIB);
+        let server = FaultyServer::start(image.clone(), fault.clone()).await.unwrap();
+        let result = lab.write(&server.url("image"), digest_of(&image), &Meter::unobserved()).await;
+        assert_eq!(code(result), expected, "{fault:?}");
+        lab.assert_does_not_boot();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_breaks_off_in_the_first_mib_leaves_the_disk_alone() {
+    let image = disk_like(4 * MIB);
+    for (fault, expected) in [
+        (Fault::Silence, ErrorCode::HttpStalled),
+        (Fault::CutAfter(0), ErrorCode::HttpTruncated),
+        (Fault::StallAfter(MIB / 2), ErrorCode::HttpStalled),
+    ] {
+        let lab = Lab::with_disk(5 * MIB);
+        let server = FaultyServer::start(image.clone(), fault.clone()).await.unwrap();
+        let image = Image { source: server.url("image").parse().unwrap(), checksum: digest_of(&image) };
+        let limits = Limits { connect: Duration::from_millis(200), ..SHORT };
+        let writing = image::write(&image, target(&lab.disk), &limits, &Meter::unobserved()).await;
+        assert_eq!(code(writing), expected, "{fault:?}");
+        lab.assert_untouched();
+    }
+}
+
+#[tokio::test]
+async fn a_short_length_cuts_the_image_and_the_digest_tells() {
+    let lab = Lab::with_disk(4 * MIB);
+    let image = disk_like(3 * MIB);
+    let server = FaultyServer::start(image.clone(), Fault::ContentLength(2 * MIB as u64)).await.unwrap();
+    let result = lab.write(&server.url("image"), digest_of(&image), &Meter::unobserved()).await;
+    assert_eq!(code(result), ErrorCode::DigestMismatch);
+    lab.assert_does_not_boot();
+}
+
+#[tokio::test]
+async fn while_it_is_written_the_disk_does_not_boot_and_cancelling_is_prompt() {
+    let lab = Lab::with_disk(8 * MIB);
+    let image = disk_like(8 * MIB);
+    // All but the last piece of an image that fills the disk: of the tail, most has come.
+    let server = FaultyServer::start(image.clone(), Fault::StallAfter(8 * MIB - 1)).await.unwrap();
+    let cancel = CancellationToken::new();
+    let shown = watch::Sender::new(None);
+    let mut progress = shown.subscribe();
+    let meter = Meter::new("write_image", 1, 1, cancel.clone(), shown);
+    let patient = Limits { stall: Duration::from_secs(3600), ..SHORT };
+    let source = Image { source: server.url("image").parse().unwrap(), checksum: digest_of(&image) };
+    let disk = target(&lab.disk);
+    let writing = tokio::spawn(async move { image::write(&source, disk, &patient, &meter).await });
+
+    server.has_sent(8 * MIB - 1).await.unwrap();
+    let file = File::open(&lab.disk).unwrap();
+    let mut last = vec![0; 512];
+    let written = async {
+        // The last block of the body, which is written after all others.
+        while last[..] != image[7 * MIB - 512..7 * MIB] {
+            tokio::task::yield_now().await;
+            file.read_exact_at(&mut last, (7 * MIB - 512) as u64).unwrap();
+        }
+    };
+    tokio::time::timeout(BOUND, written).await.expect("the body is not written");
+    lab.assert_does_not_boot();
+    assert_eq!(progress.borrow_and_update().as_ref().unwrap().phase.as_deref(), Some("download"));
+
+    cancel.cancel();
+    let ended = tokio::time::timeout(BOUND, writing).await.expect("cancelling waits for the server").unwrap();
+    let error = ended.unwrap_err();
+    assert!(error.is_cancelled() && error.code() == ErrorCode::Cancelled);
+    lab.assert_does_not_boot();
+}
+
+#[tokio::test]
+async fn cancelling_a_silent_server_leaves_the_disk_alone() {
+    let lab = Lab::with_disk(2 * MIB);
+    let server = FaultyServer::start(disk_like(2 * MIB), Fault::StallAfter(512)).await.unwrap();
+    let cancel = CancellationToken::new();
+    let meter = Meter::new("write_image", 1, 1, cancel.clone(), watch::Sender::new(None));
+    let patient = Limits { stall: Duration::from_secs(3600), ..SHORT };
+    let source = Image { source: server.url("image").parse().unwrap(), checksum: Digest([0; 32]) };
+    let disk = target(&lab.disk);
+    let writing = tokio::spawn(async move { image::write(&source, disk, &patient, &meter).await });
+    server.has_sent(512).await.unwrap();
+    cancel.cancel();
+    let ended = tokio::time::timeout(BOUND, writing).await.expect("cancelling waits for the server").unwrap();
+    assert_eq!(code(ended), ErrorCode::Cancelled);
+    lab.assert_untouched();
+}
+
+#[tokio::test]
+async fn a_full_file_system_below_is_a_device_fault() {
+    // Every write to it fails as those to a full file system do.
+    let lab = Lab::with_disk(MIB);
+    let image = disk_like(3 * MIB);
+    let nginx = lab.serve(&image);
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let target = Target { name: "the full disk".into(), file: full, capacity: 4 * MIB as u64, sector: 512 };
+    let image = Image { source: nginx.url("image").parse().unwrap(), checksum: digest_of(&image) };
+    let error = image::write(&image, target, &SHORT, &Meter::unobserved()).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::DeviceIo);
+    assert!(error.to_string().contains("the full disk"), "{error}");
+}
+
+#[test]
+fn withdrawing_takes_the_partition_table_away_and_nothing_else() {
+    let lab = Lab::with_disk(4 * MIB);
+    image::withdraw(target(&lab.disk)).unwrap();
+    lab.assert_does_not_boot();
+    lab.assert_old(MIB, 3 * MIB);
+}
