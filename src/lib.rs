@@ -6,7 +6,9 @@
 mod blocking;
 pub mod broker;
 pub mod config;
+pub mod disk;
 pub mod image;
+mod ioctl;
 pub mod meter;
 pub mod telemetry;
 pub mod wire;
