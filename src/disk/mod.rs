@@ -6,6 +6,7 @@ mod access;
 mod error;
 mod identity;
 mod open;
+mod sysfs;
 
 pub use access::Access;
 pub use error::DiskError;
