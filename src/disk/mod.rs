@@ -3,10 +3,12 @@
 //! [`Access`] says which disks this process may touch, and is the only way to open one. Everything here blocks.
 
 mod access;
+mod discovery;
 mod error;
 mod identity;
 mod open;
 mod sysfs;
+mod usage;
 
 pub use access::Access;
 pub use error::DiskError;
