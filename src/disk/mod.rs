@@ -5,6 +5,7 @@
 mod access;
 mod discovery;
 mod error;
+mod gpt;
 mod identity;
 mod open;
 mod sysfs;
@@ -12,5 +13,6 @@ mod usage;
 
 pub use access::Access;
 pub use error::DiskError;
+pub use gpt::read_partitions;
 pub use identity::Disk;
 pub use open::OpenDisk;

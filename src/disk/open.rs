@@ -108,6 +108,11 @@ impl OpenDisk {
         }
     }
 
+    /// What errors call it.
+    pub(super) fn name(&self) -> &str {
+        self.disk.name()
+    }
+
     pub(super) fn is_block_device(&self) -> bool {
         matches!(self.disk.known_by(), Identity::Block { .. })
     }
