@@ -6,6 +6,7 @@
 mod blocking;
 pub mod broker;
 pub mod config;
+mod direct;
 pub mod disk;
 pub mod image;
 mod ioctl;
