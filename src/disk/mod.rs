@@ -4,15 +4,21 @@
 
 mod access;
 mod discovery;
+mod erase;
 mod error;
 mod gpt;
 mod identity;
+mod metadata;
 mod open;
+mod region;
 mod sysfs;
 mod usage;
+mod verify;
 
 pub use access::Access;
+pub use erase::erase;
 pub use error::DiskError;
 pub use gpt::read_partitions;
 pub use identity::Disk;
+pub use metadata::erase_metadata;
 pub use open::OpenDisk;
