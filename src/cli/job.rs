@@ -39,8 +39,6 @@ pub(crate) struct SubmitArgs {
     /// The nodes, by UUID or name; each gets a job of its own
     #[arg(required = true, value_name = "NODE")]
     nodes: Vec<String>,
-    #[command(flatten)]
-    spec: SpecArgs,
     /// A job submitted again with the same key is the same job; for one node
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -53,6 +51,8 @@ pub(crate) struct SubmitArgs {
     /// Follow the jobs until all have ended
     #[arg(long)]
     watch: bool,
+    #[command(flatten)]
+    spec: SpecArgs,
 }
 
 #[derive(Debug, Args)]
@@ -220,7 +220,7 @@ pub(crate) fn jobs_text(jobs: &[Job]) -> String {
             state_detail(job),
         ]);
     }
-    table_text(&rows)
+    table_text(&mut rows)
 }
 
 fn job_text(job: &Job) -> String {
@@ -251,7 +251,7 @@ fn job_text(job: &Job) -> String {
     row("started", or_dash(job.started_at.map(time)));
     row("finished", or_dash(job.finished_at.map(time)));
     row("deadline", time(job.deadline));
-    let mut text = table_text(&rows);
+    let mut text = table_text(&mut rows);
     for attempt in &job.attempts {
         text.push_str("\n\n");
         text.push_str(&attempt_text(attempt));

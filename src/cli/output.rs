@@ -65,8 +65,8 @@ impl Output {
             return;
         }
         eprintln!("error: {}", printable(&report.to_string()));
-        if let Some(field) = &report.field {
-            eprintln!("field: {}", printable(field));
+        if let Some(field) = report.field.filter(|field| !report.message.contains(field.as_str())) {
+            eprintln!("field: {}", printable(&field));
         }
     }
 }
@@ -82,8 +82,11 @@ pub(crate) fn table(header: &[&str]) -> Table {
     table
 }
 
-/// The table as text, without the blanks that fill its last column.
-pub(crate) fn table_text(table: &Table) -> String {
+/// The table as text: columns two blanks apart, none at the ends of lines.
+pub(crate) fn table_text(table: &mut Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     table.trim_fmt()
 }
 

@@ -11,8 +11,8 @@ use super::output::{bytes, seconds};
 
 /// How often a plain line is repeated while nothing but the count of bytes changes.
 const REPEAT_EVERY: Duration = Duration::from_secs(10);
-const BAR: &str = "{prefix} [{bar:24}] {wide_msg}";
-const NO_BAR: &str = "{prefix} [------------------------] {wide_msg}";
+const BAR: &str = "{prefix} [{bar:16}] {wide_msg}";
+const NO_BAR: &str = "{prefix} [----------------] {wide_msg}";
 
 /// A line for each job.
 #[derive(Debug)]
@@ -120,28 +120,37 @@ impl Row {
             self.bar.set_position(progress.bytes_done);
         }
         self.bar.set_message(text.to_owned());
-        self.bar.tick();
     }
 }
 
-/// How far a step is, in words: `2/3 write_image download 120 MiB of 300 MiB, 45 MiB/s, 4s left`.
+/// How far a step is, in words, what matters most first: a narrow terminal cuts the end off.
 pub(crate) fn progress_text(progress: &StepProgress) -> String {
-    let StepProgress { step, step_number, step_count, .. } = progress;
+    let StepProgress { step, step_number, step_count, bytes_done, .. } = progress;
     let mut text = format!("{step_number}/{step_count} {step}");
     if let Some(phase) = &progress.phase {
         text.push(' ');
         text.push_str(phase);
     }
-    match progress.bytes_total {
-        Some(total) => text.push_str(&format!(" {} of {}", bytes(progress.bytes_done), bytes(total))),
-        None if progress.bytes_done > 0 => text.push_str(&format!(" {}", bytes(progress.bytes_done))),
-        None => {}
+    let mut facts = Vec::new();
+    if let Some(percent) =
+        progress.bytes_total.and_then(|total| bytes_done.saturating_mul(100).checked_div(total))
+    {
+        facts.push(format!("{percent}%"));
     }
     if progress.bytes_per_second > 0 {
-        text.push_str(&format!(", {}/s", bytes(progress.bytes_per_second)));
+        facts.push(format!("{}/s", bytes(progress.bytes_per_second)));
     }
     if let Some(left) = progress.seconds_left {
-        text.push_str(&format!(", {} left", seconds(left)));
+        facts.push(format!("{} left", seconds(left)));
+    }
+    match progress.bytes_total {
+        Some(total) => facts.push(format!("{} of {}", bytes(*bytes_done), bytes(total))),
+        None if *bytes_done > 0 => facts.push(bytes(*bytes_done)),
+        None => {}
+    }
+    if !facts.is_empty() {
+        text.push_str(": ");
+        text.push_str(&facts.join(", "));
     }
     text
 }
@@ -164,12 +173,12 @@ mod tests {
         };
         assert_eq!(
             progress_text(&progress),
-            "2/3 write_image download 1.00 MiB of 4.00 MiB, 512.00 KiB/s, 6s left"
+            "2/3 write_image download: 25%, 512.00 KiB/s, 6s left, 1.00 MiB of 4.00 MiB"
         );
         progress.bytes_total = None;
         progress.seconds_left = None;
         progress.bytes_per_second = 0;
-        assert_eq!(progress_text(&progress), "2/3 write_image download 1.00 MiB");
+        assert_eq!(progress_text(&progress), "2/3 write_image download: 1.00 MiB");
     }
 
     #[test]
