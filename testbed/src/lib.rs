@@ -4,3 +4,6 @@ pub mod disk_image;
 pub mod http;
 pub mod lab_disk;
 pub mod loop_device;
+pub mod process;
+pub mod rabbitmq;
+pub mod tls;
