@@ -281,10 +281,11 @@ async fn a_short_length_cuts_the_image_and_the_digest_tells() {
 
 #[tokio::test]
 async fn while_it_is_written_the_disk_does_not_boot_and_cancelling_is_prompt() {
-    let lab = Lab::with_disk(8 * MIB);
-    let image = disk_like(8 * MIB);
-    // All but the last piece of an image that fills the disk: of the tail, most has come.
-    let server = FaultyServer::start(image.clone(), Fault::StallAfter(8 * MIB - 1)).await.unwrap();
+    // The image fills the disk, and the last piece that comes is of the body and of the tail.
+    let lab = Lab::with_disk(7 * MIB + MIB / 2);
+    let image = disk_like(7 * MIB + MIB / 2);
+    let (body_end, sent) = (6 * MIB + MIB / 2, 7 * MIB);
+    let server = FaultyServer::start(image.clone(), Fault::StallAfter(sent)).await.unwrap();
     let cancel = CancellationToken::new();
     let shown = watch::Sender::new(None);
     let mut progress = shown.subscribe();
@@ -294,14 +295,14 @@ async fn while_it_is_written_the_disk_does_not_boot_and_cancelling_is_prompt() {
     let disk = target(&lab.disk);
     let writing = tokio::spawn(async move { image::write(&source, disk, &patient, &meter).await });
 
-    server.has_sent(8 * MIB - 1).await.unwrap();
+    server.has_sent(sent).await.unwrap();
     let file = File::open(&lab.disk).unwrap();
     let mut last = vec![0; 512];
     let written = async {
         // The last block of the body, which is written after all others.
-        while last[..] != image[7 * MIB - 512..7 * MIB] {
+        while last[..] != image[body_end - 512..body_end] {
             tokio::task::yield_now().await;
-            file.read_exact_at(&mut last, (7 * MIB - 512) as u64).unwrap();
+            file.read_exact_at(&mut last, (body_end - 512) as u64).unwrap();
         }
     };
     tokio::time::timeout(BOUND, written).await.expect("the body is not written");

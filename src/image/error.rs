@@ -125,7 +125,7 @@ pub enum ImageError {
     NotBootable {
         /// What was fetched.
         url: Box<HttpUrl>,
-        /// Its first bytes, in hex.
+        /// Its first bytes, escaped.
         begins_with: String,
     },
 

@@ -68,7 +68,7 @@ pub(super) fn require_disk(url: &HttpUrl, head: &[u8]) -> Result<(), ImageError>
     }
     let begins_with = match head {
         [] => "nothing at all".to_owned(),
-        _ => hex::encode(&head[..head.len().min(16)]),
+        _ => format!("\"{}\"", head[..head.len().min(16)].escape_ascii()),
     };
     Err(ImageError::NotBootable { url: Box::new(url.clone()), begins_with })
 }
@@ -121,7 +121,7 @@ mod tests {
     fn refuses_what_is_no_disk_and_says_how_it_begins() {
         let error = judge(b"<html>not found</html>").unwrap_err();
         assert_eq!(error.code(), ErrorCode::ImageNotBootable);
-        assert!(error.to_string().contains(&hex::encode("<html>not found<")), "{error}");
+        assert!(error.to_string().contains("\"<html>not found<\""), "{error}");
         assert!(judge(b"").unwrap_err().to_string().contains("nothing at all"));
     }
 }

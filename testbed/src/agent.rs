@@ -9,12 +9,13 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use uuid::Uuid;
 
-use crate::binaries;
 use crate::worker::Worker;
 
 /// What an agent is started with.
 #[derive(Clone, Debug)]
 pub struct AgentSpec {
+    /// The binary.
+    pub program: PathBuf,
     /// The node that it speaks for.
     pub node: Uuid,
     /// The name of the node: of its log, and for enrolling it.
@@ -81,9 +82,9 @@ impl Agent {
     /// Starts it: a new boot.
     ///
     /// # Errors
-    /// When it is not built or runs already.
+    /// When it runs already or cannot be started.
     pub fn start(&mut self) -> anyhow::Result<()> {
-        let mut command = Command::new(binaries::find("farrier-agent")?);
+        let mut command = Command::new(&self.spec.program);
         command
             .args(["--node", &self.node(), "--site", &self.spec.site, "--rack", &self.spec.rack])
             .args(["--heartbeat-seconds", &self.spec.heartbeat_seconds.to_string()])

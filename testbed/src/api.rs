@@ -108,8 +108,15 @@ impl Api {
     /// # Errors
     /// When the coordinator cannot be reached.
     pub async fn metrics(&self) -> anyhow::Result<String> {
-        let url = format!("{}/metrics", self.base);
-        let response = self.http.get(&url).send().await.with_context(|| format!("cannot ask {url}"))?;
+        self.text_at(&format!("{}/metrics", self.base)).await
+    }
+
+    /// What an HTTP server says at `url`: the metrics of an agent, for one.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or its status is not one of success.
+    pub async fn text_at(&self, url: &str) -> anyhow::Result<String> {
+        let response = self.http.get(url).send().await.with_context(|| format!("cannot ask {url}"))?;
         Ok(response.error_for_status()?.text().await?)
     }
 

@@ -11,7 +11,6 @@ use anyhow::Context as _;
 use nix::sys::signal::Signal;
 
 use crate::api::Api;
-use crate::binaries;
 use crate::wait::wait_for;
 use crate::worker::Worker;
 
@@ -21,6 +20,8 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 /// What a coordinator is started with.
 #[derive(Clone, Debug)]
 pub struct CoordinatorSpec {
+    /// The binary.
+    pub program: PathBuf,
     /// The broker.
     pub broker: String,
     /// The SQLite database.
@@ -61,11 +62,11 @@ impl Coordinator {
     /// have reached the broker by then: see [`Api::is_ready`].
     ///
     /// # Errors
-    /// When it is not built, ends, or does not listen: with the end of its log.
+    /// When it ends, or does not listen: with the end of its log.
     pub async fn start(&mut self) -> anyhow::Result<Api> {
         let listen_file = self.dir.join("coordinator.address");
         let _ = fs::remove_file(&listen_file);
-        self.worker.start(&self.command(&listen_file)?)?;
+        self.worker.start(&self.command(&listen_file))?;
         let worker = &mut self.worker;
         let mut ended = None;
         let address = wait_for("the coordinator listens", READY_WITHIN, async || {
@@ -140,9 +141,9 @@ impl Coordinator {
         self.worker.check()
     }
 
-    fn command(&self, listen_file: &Path) -> anyhow::Result<Command> {
+    fn command(&self, listen_file: &Path) -> Command {
         let listen = self.address.map_or_else(|| "127.0.0.1:0".to_owned(), |address| address.to_string());
-        let mut command = Command::new(binaries::find("farrier-coordinator")?);
+        let mut command = Command::new(&self.spec.program);
         command
             .arg("--database")
             .arg(&self.spec.database)
@@ -161,6 +162,6 @@ impl Coordinator {
             None => command.env_remove("FARRIER_TOKEN"),
         };
         command.args(&self.spec.arguments);
-        Ok(command)
+        command
     }
 }

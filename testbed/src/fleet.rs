@@ -13,7 +13,7 @@ use crate::api::Api;
 use crate::coordinator::{Coordinator, CoordinatorSpec};
 use crate::rabbitmq::{Options, RabbitMq};
 use crate::wait::blocking;
-use crate::{lab_disk, ports};
+use crate::{binaries, lab_disk, ports};
 
 /// How long every agent may take from its start to being known.
 const HELLO_WITHIN: Duration = Duration::from_secs(60);
@@ -23,6 +23,7 @@ const MIB: u64 = 1 << 20;
 /// their first hello, short heartbeats and leases.
 #[derive(Clone, Debug)]
 pub struct Builder {
+    bin_dir: Option<PathBuf>,
     agents: usize,
     racks: Vec<(String, String)>,
     lab_disk_bytes: Vec<u64>,
@@ -40,6 +41,7 @@ pub struct Builder {
 impl Default for Builder {
     fn default() -> Self {
         Self {
+            bin_dir: None,
             agents: 2,
             racks: vec![("iad1".to_owned(), "r12".to_owned())],
             lab_disk_bytes: vec![64 * MIB, 32 * MIB],
@@ -57,6 +59,13 @@ impl Default for Builder {
 }
 
 impl Builder {
+    /// Where the binaries are; without it see [`binaries::find`].
+    #[must_use]
+    pub fn bin_dir(mut self, dir: &Path) -> Self {
+        self.bin_dir = Some(dir.to_owned());
+        self
+    }
+
     /// How many agents.
     #[must_use]
     pub fn agents(mut self, agents: usize) -> Self {
@@ -147,21 +156,22 @@ impl Builder {
     /// Starts RabbitMQ and fills the lab disks, all below `dir`; the coordinator and the agents are there and do not run yet.
     ///
     /// # Errors
-    /// When RabbitMQ does not start or a file cannot be written.
+    /// When the workers are not built, RabbitMQ does not start or a file cannot be written.
     pub async fn prepare(self, dir: &Path) -> anyhow::Result<Fleet> {
         ensure!(!self.racks.is_empty(), "a fleet needs a rack");
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let dir = dir.canonicalize()?;
+        let (agent, coordinator) = (self.binary("farrier-agent")?, self.binary("farrier-coordinator")?);
         let (broker_dir, options) = (dir.join("rabbitmq"), self.rabbitmq);
         let starting = blocking(move || RabbitMq::start_with(&broker_dir, options));
         let (rabbitmq, lab_disks) = tokio::try_join!(starting, self.lab_disks_in(&dir))?;
         let broker = rabbitmq.amqp_url();
         let logs = dir.join("log");
-        let coordinator = Coordinator::new(self.coordinator_spec(&broker, &dir), &dir, &logs)?;
+        let coordinator = Coordinator::new(self.coordinator_spec(coordinator, &broker, &dir), &dir, &logs)?;
         let agents = lab_disks
             .into_iter()
             .enumerate()
-            .map(|(index, disks)| Agent::new(self.agent_spec(index, &broker, disks)?, &logs))
+            .map(|(index, disks)| Agent::new(self.agent_spec(&agent, index, &broker, disks)?, &logs))
             .collect::<anyhow::Result<_>>()?;
         Ok(Fleet { coordinator, agents, rabbitmq, dir, auto_enroll: self.auto_enroll })
     }
@@ -176,8 +186,9 @@ impl Builder {
         Ok((fleet, api))
     }
 
-    fn coordinator_spec(&self, broker: &str, dir: &Path) -> CoordinatorSpec {
+    fn coordinator_spec(&self, program: PathBuf, broker: &str, dir: &Path) -> CoordinatorSpec {
         CoordinatorSpec {
+            program,
             broker: broker.to_owned(),
             database: dir.join("farrier.db"),
             auto_enroll: self.auto_enroll,
@@ -188,9 +199,16 @@ impl Builder {
         }
     }
 
-    fn agent_spec(&self, index: usize, broker: &str, lab_disks: Vec<PathBuf>) -> anyhow::Result<AgentSpec> {
+    fn agent_spec(
+        &self,
+        program: &Path,
+        index: usize,
+        broker: &str,
+        lab_disks: Vec<PathBuf>,
+    ) -> anyhow::Result<AgentSpec> {
         let (site, rack) = self.racks[index % self.racks.len()].clone();
         Ok(AgentSpec {
+            program: program.to_owned(),
             node: Uuid::now_v7(),
             name: node_name(index),
             site,
@@ -201,6 +219,13 @@ impl Builder {
             metrics_listen: self.agent_metrics.then(ports::free_address).transpose()?,
             arguments: self.agent_arguments.clone(),
         })
+    }
+
+    fn binary(&self, name: &str) -> anyhow::Result<PathBuf> {
+        match &self.bin_dir {
+            Some(dir) => binaries::find_in(&[dir], name),
+            None => binaries::find(name),
+        }
     }
 
     /// The lab disks of every agent, in files that are named after the node and the place of the disk.

@@ -3,10 +3,12 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+
+use crate::process::Process;
 
 const READY_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
@@ -14,17 +16,15 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 const PORTS_TRIED: u32 = 5;
 
 /// An nginx on a random port of the loopback, with all its files in a directory of its own. It is killed when this is dropped,
-/// and when the thread that started it ends, however that comes about.
+/// and when this process dies.
 #[derive(Debug)]
 pub struct Nginx {
-    child: Child,
+    process: Process,
     port: u16,
 }
 
 impl Nginx {
     /// Serves the files below `docroot`; configuration, logs and temporary files go to `dir`. Returns once it listens.
-    ///
-    /// Call it on a thread that lives as long as the server shall: the main one, or that of a test.
     ///
     /// # Errors
     /// When nginx is not installed or does not begin to listen: with the end of its log.
@@ -61,47 +61,28 @@ impl Nginx {
     }
 }
 
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // Neither fails for a child that is ours and has not been waited for; and there is nobody to tell.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn start_on(port: u16, dir: &Path, docroot: &Path) -> anyhow::Result<Nginx> {
     let pid_file = dir.join("nginx.pid");
     let _ = fs::remove_file(&pid_file);
     let config = dir.join("nginx.conf");
     fs::write(&config, configuration(port, dir, docroot)).context("cannot write nginx.conf")?;
-    // One process and no master, so that no worker outlives it.
-    let child = Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", "nginx", "-p"])
-        .arg(dir)
-        .arg("-e")
-        .arg(dir.join("error.log"))
-        .arg("-c")
-        .arg(&config)
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("cannot start setpriv; it is in util-linux")?;
-    let mut nginx = Nginx { child, port };
+    let mut nginx = Command::new("nginx");
+    nginx.arg("-p").arg(dir).arg("-e").arg(dir.join("error.log")).arg("-c").arg(&config);
+    nginx.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    let mut nginx = Nginx { process: Process::spawn(&nginx)?, port };
     // It is written once the port is bound, so that no stranger on the same port is taken for ours.
-    wait_for_pid(&mut nginx.child, &pid_file)
+    wait_for_pid(&mut nginx.process, &pid_file)
         .with_context(|| format!("nginx does not serve; is nginx-light installed? {}", log_of(dir)))?;
     Ok(nginx)
 }
 
-fn wait_for_pid(child: &mut Child, pid_file: &Path) -> anyhow::Result<()> {
+fn wait_for_pid(process: &mut Process, pid_file: &Path) -> anyhow::Result<()> {
     let began = Instant::now();
     loop {
         if fs::metadata(pid_file).is_ok_and(|file| file.len() > 0) {
             return Ok(());
         }
-        if let Some(status) = child.try_wait()? {
+        if let Some(status) = process.ended()? {
             bail!("it ended with {status}");
         }
         if began.elapsed() > READY_WITHIN {
@@ -114,6 +95,7 @@ fn wait_for_pid(child: &mut Child, pid_file: &Path) -> anyhow::Result<()> {
 fn configuration(port: u16, dir: &Path, docroot: &Path) -> String {
     let (dir, docroot) = (dir.display(), docroot.display());
     format!(
+        // One process and no master: nothing is left when that one is killed.
         r#"daemon off;
 master_process off;
 pid "{dir}/nginx.pid";
