@@ -37,7 +37,7 @@ macro_rules! layer {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file is not there, or cannot be read.
-    #[error("cannot read {what} {}: {source}", path.display())]
+    #[error("cannot read {what} {}", path.display())]
     Unreadable {
         /// What the file is for.
         what: &'static str,
@@ -252,7 +252,7 @@ mod tests {
     fn a_missing_file_is_named() {
         let error = read_file::<Settings>(Path::new("/nonexistent/f.toml")).unwrap_err();
         assert_eq!(
-            error.to_string(),
+            error.report().message,
             "cannot read the configuration file /nonexistent/f.toml: No such file or directory (os error 2)"
         );
     }

@@ -1,5 +1,7 @@
 //! The broker client against a real RabbitMQ: one for all tests, a virtual host for each.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;

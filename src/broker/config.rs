@@ -97,15 +97,13 @@ impl FromStr for BrokerUrl {
         if !matches!(url.scheme(), "amqp" | "amqps") {
             return Err(bad(&format!("its scheme is {:?}", url.scheme())));
         }
-        let mut uri: AMQPUri = text.parse().map_err(|reason: String| bad(&reason))?;
         // lapin takes `localhost` where there is no host and, silently, where the host is an IPv6 address.
-        uri.authority.host = match url.host() {
-            None => return Err(bad("it has no host")),
-            Some(Host::Ipv6(address)) => address.to_string(),
-            Some(_) => uri.authority.host,
-        };
-        if uri.authority.host.is_empty() {
+        if url.host_str().is_none_or(str::is_empty) {
             return Err(bad("it has no host"));
+        }
+        let mut uri: AMQPUri = text.parse().map_err(|reason: String| bad(&reason))?;
+        if let Some(Host::Ipv6(address)) = url.host() {
+            uri.authority.host = address.to_string();
         }
         if uri.vhost.is_empty() && matches!(url.path(), "" | "/") {
             // `amqp://host/` is what people write for the default virtual host.

@@ -126,12 +126,9 @@ async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectErro
 async fn tls(ca: Option<&Path>) -> Result<RustlsConnector, ConnectError> {
     install_crypto();
     let Some(path) = ca else {
-        return RustlsConnectorConfig::new_with_platform_verifier().connector_with_no_client_auth().map_err(
-            |error| ConnectError::Unreachable {
-                broker: "amqps".into(),
-                reason: format!("the certificates of the system cannot be used: {error}; name a CA file"),
-            },
-        );
+        return RustlsConnectorConfig::new_with_platform_verifier()
+            .connector_with_no_client_auth()
+            .map_err(|error| ConnectError::NoAuthorities { reason: error.to_string() });
     };
     let bad = |reason: String| ConnectError::BadCa { path: path.to_owned(), reason };
     let pem = tokio::fs::read(path).await.map_err(|error| bad(error.to_string()))?;

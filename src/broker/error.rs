@@ -36,6 +36,14 @@ pub enum ConnectError {
         /// What is wrong with it.
         reason: String,
     },
+    /// No CA file was named, and the system has no authorities of its own.
+    #[error(
+        "the certificate authorities of the system cannot be used: {reason}; name a CA file for the broker"
+    )]
+    NoAuthorities {
+        /// What is wrong with them.
+        reason: String,
+    },
     /// No connection, or it ended before it was usable.
     #[error("the broker at {broker} cannot be reached: {reason}")]
     Unreachable {
@@ -72,7 +80,7 @@ pub enum ConnectError {
 impl Coded for ConnectError {
     fn code(&self) -> ErrorCode {
         match self {
-            Self::BadCa { .. } => ErrorCode::BadConfig,
+            Self::BadCa { .. } | Self::NoAuthorities { .. } => ErrorCode::BadConfig,
             Self::Refused { .. } => ErrorCode::BrokerRefused,
             Self::Topology(error) => error.code(),
             Self::NoAddress { .. } | Self::Unreachable { .. } | Self::TimedOut { .. } => {
@@ -144,8 +152,8 @@ impl Coded for PublishError {
 /// Why something other than publishing did not work.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum BrokerError {
-    /// There is no connection, or it was lost.
-    #[error("cannot {action}: not connected to the broker: {reason}")]
+    /// There is no connection, or it or its channel was lost.
+    #[error("cannot {action}: there is no connection to the broker, or it has just failed: {reason}")]
     Disconnected {
         /// What was being done.
         action: String,

@@ -209,3 +209,36 @@ impl Broker {
             .unwrap_or_else(|_| Err(BrokerError::TimedOut { action: action.clone(), after: QUEUE_TIMEOUT }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Event, StatusCommand};
+
+    fn crosses_threads<T: Send>(future: T) -> T {
+        future
+    }
+
+    #[tokio::test]
+    async fn without_a_connection_nothing_waits_and_everything_may_be_spawned() {
+        let url = "amqp://u:s3cret@127.0.0.1:1".parse().unwrap();
+        let broker =
+            Broker::start(BrokerConfig { url, ca: None, connection_name: "test".into() }, Role::Agent);
+        let node = NodeId::new();
+        let message = Outgoing::command(&Event::new("/test", "x", StatusCommand { node }), node);
+        let error = crosses_threads(broker.publish(message)).await.unwrap_err();
+        assert!(matches!(error, PublishError::Disconnected { .. }), "{error}");
+        for failed in [
+            crosses_threads(broker.declare_node_queue(node)).await,
+            crosses_threads(broker.delete_node_queue(node)).await,
+            crosses_threads(broker.get_dead(1)).await.map(drop),
+            crosses_threads(broker.requeue_dead("x")).await,
+        ] {
+            assert!(matches!(failed, Err(BrokerError::Disconnected { .. })), "{failed:?}");
+        }
+        let mut subscription = broker.subscribe("x", 1);
+        crosses_threads(broker.close()).await;
+        assert!(crosses_threads(subscription.next()).await.is_none());
+        assert!(!format!("{broker:?}").contains("s3cret"));
+    }
+}

@@ -76,32 +76,87 @@ pub fn check_word(name: &'static str, word: &str) -> Result<(), BadWord> {
     }
 }
 
+/// An exchange. All are durable.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// Its name.
+    pub name: &'static str,
+    /// How it chooses queues.
+    pub kind: ExchangeKind,
+}
+
+/// A queue. All are durable.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    /// Its name.
+    pub name: String,
+    /// Its kind and its limits.
+    pub arguments: FieldTable,
+    /// What comes into it, beside what is sent to it by its name.
+    pub bindings: Vec<Binding>,
+}
+
+/// The way from an exchange into a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The exchange.
+    pub exchange: &'static str,
+    /// The routing key, or the pattern of one.
+    pub routing_key: String,
+}
+
+/// Every exchange.
+#[must_use]
+pub fn exchanges() -> [Exchange; 3] {
+    [
+        Exchange { name: JOBS, kind: ExchangeKind::Direct },
+        Exchange { name: COMMANDS, kind: ExchangeKind::Direct },
+        Exchange { name: EVENTS, kind: ExchangeKind::Topic },
+    ]
+}
+
+/// Every queue but those of the nodes. What others die into comes first.
+#[must_use]
+pub fn queues() -> [Queue; 4] {
+    let all_of = |events: &[&str]| {
+        events.iter().map(|event| Binding { exchange: EVENTS, routing_key: format!("{event}.#") }).collect()
+    };
+    [
+        Queue { name: DEAD.into(), arguments: quorum(), bindings: Vec::new() },
+        Queue {
+            name: JOBS.into(),
+            arguments: dying_into_dead(quorum()),
+            bindings: vec![Binding { exchange: JOBS, routing_key: JOBS.into() }],
+        },
+        Queue { name: RESULTS.into(), arguments: dying_into_dead(quorum()), bindings: all_of(RESULT_EVENTS) },
+        Queue { name: TELEMETRY.into(), arguments: telemetry(), bindings: all_of(TELEMETRY_EVENTS) },
+    ]
+}
+
+/// The queue with the commands of a node.
+#[must_use]
+pub fn queue_of_node(node: NodeId) -> Queue {
+    Queue {
+        name: node_queue(node),
+        arguments: classic(),
+        bindings: vec![Binding { exchange: COMMANDS, routing_key: node.to_string() }],
+    }
+}
+
 /// Declares all but the queues of the nodes.
 pub(super) async fn declare_all(channel: &Channel) -> Result<(), BrokerError> {
-    exchange(channel, JOBS, ExchangeKind::Direct).await?;
-    exchange(channel, COMMANDS, ExchangeKind::Direct).await?;
-    exchange(channel, EVENTS, ExchangeKind::Topic).await?;
-
-    queue(channel, DEAD, quorum()).await?;
-    queue(channel, JOBS, dying_into_dead(quorum())).await?;
-    queue(channel, RESULTS, dying_into_dead(quorum())).await?;
-    queue(channel, TELEMETRY, telemetry()).await?;
-
-    bind(channel, JOBS, JOBS, JOBS).await?;
-    for event in RESULT_EVENTS {
-        bind(channel, RESULTS, EVENTS, &format!("{event}.#")).await?;
+    for Exchange { name, kind } in exchanges() {
+        exchange(channel, name, kind).await?;
     }
-    for event in TELEMETRY_EVENTS {
-        bind(channel, TELEMETRY, EVENTS, &format!("{event}.#")).await?;
+    for queue in queues() {
+        declare(channel, queue).await?;
     }
     Ok(())
 }
 
 /// Declares the queue of a node and lets its commands into it.
 pub(super) async fn declare_node_queue(channel: &Channel, node: NodeId) -> Result<(), BrokerError> {
-    let name = node_queue(node);
-    queue(channel, &name, classic()).await?;
-    bind(channel, &name, COMMANDS, &node.to_string()).await
+    declare(channel, queue_of_node(node)).await
 }
 
 /// Deletes the queue of a node with what is in it. Nothing happens where there is none.
@@ -158,13 +213,17 @@ async fn exchange(channel: &Channel, name: &str, kind: ExchangeKind) -> Result<(
         .map_err(|error| BrokerError::from_lapin(&error, format!("declare the exchange {name}")))
 }
 
-async fn queue(channel: &Channel, name: &str, arguments: FieldTable) -> Result<(), BrokerError> {
+async fn declare(channel: &Channel, queue: Queue) -> Result<(), BrokerError> {
+    let Queue { name, arguments, bindings } = queue;
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel
-        .queue_declare(name.into(), options, arguments)
+        .queue_declare(name.as_str().into(), options, arguments)
         .await
-        .map(drop)
-        .map_err(|error| BrokerError::from_lapin(&error, format!("declare the queue {name}")))
+        .map_err(|error| BrokerError::from_lapin(&error, format!("declare the queue {name}")))?;
+    for Binding { exchange, routing_key } in &bindings {
+        bind(channel, &name, exchange, routing_key).await?;
+    }
+    Ok(())
 }
 
 async fn bind(channel: &Channel, queue: &str, exchange: &str, routing_key: &str) -> Result<(), BrokerError> {

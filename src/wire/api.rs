@@ -295,14 +295,18 @@ pub struct JobCancel {
 pub struct DeadLetter {
     /// Names it for `POST /v1/dead/{id}/requeue`.
     pub id: String,
-    /// What was wrong with it; absent when the broker itself put it aside.
-    pub code: Option<super::ErrorCode>,
+    /// What was wrong with it: one of Farrier's codes, or the broker's own word where the broker put it aside by itself.
+    pub code: String,
     /// The same for people.
     pub reason: String,
     /// The exchange that it was published to.
     pub exchange: String,
     /// The routing key that it was published with.
     pub routing_key: String,
+    /// The `type` of the message, where its sender gave one.
+    pub kind: Option<String>,
+    /// The login name of its sender, where that is known.
+    pub user_id: Option<String>,
     /// When it was put aside.
     pub at: Option<DateTime<Utc>>,
     /// The message; bytes that are not UTF-8 are replaced.
@@ -322,6 +326,7 @@ pub struct Readiness {
 
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PageOf{T}")]
 pub struct Page<T> {
     /// The entries.
     pub items: Vec<T>,

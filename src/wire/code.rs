@@ -59,6 +59,8 @@ codes! {
     Conflict = "conflict", retry false;
     /// No token, or a wrong one.
     Unauthorized = "unauthorized", retry false;
+    /// The request came through a web page, and no token protects the API.
+    Forbidden = "forbidden", retry false;
     /// There is no such page.
     NotFound = "not-found", retry false;
     /// The page does not take this method.

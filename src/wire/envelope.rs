@@ -200,9 +200,10 @@ pub fn schema_error<E: std::fmt::Display>(prefix: &str, error: serde_path_to_err
     DecodeError::Schema { field, reason }
 }
 
-/// The name in serde's "missing field `x`" and "unknown field `x`", which carry no path of their own.
+/// The name in serde's "missing field `x`" and its like, which carry no path of their own.
 fn named_in(reason: &str) -> Option<&str> {
-    let rest = reason.strip_prefix("missing field `").or_else(|| reason.strip_prefix("unknown field `"))?;
+    let rest = ["missing field `", "unknown field `", "duplicate field `"].iter();
+    let rest = rest.filter_map(|beginning| reason.strip_prefix(beginning)).next()?;
     rest.split_once('`').map(|(name, _)| name)
 }
 
