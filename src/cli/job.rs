@@ -1,6 +1,7 @@
 //! `farrier job`.
 
 use clap::{Args, Subcommand};
+use farrier::terminal::progress_text;
 use farrier::wire::api::{Attempt, Job, JobCancel, JobState, JobSubmitted};
 use farrier::wire::{JobId, JobRequest, RetryPolicy, Verb, Work};
 use reqwest::Method;
@@ -10,7 +11,6 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::output::{Output, ago, duration, or_dash, table, table_text, time};
 use super::page::{Paging, list, with_rest};
-use super::progress::progress_text;
 use super::report::{output_text, steps_text};
 use super::spec::{SpecArgs, verb_parser};
 use super::watch::watch;
