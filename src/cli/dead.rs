@@ -57,5 +57,5 @@ fn letters_text(letters: &[DeadLetter]) -> String {
             letter.reason.clone(),
         ]);
     }
-    table_text(&mut rows)
+    table_text(&rows)
 }

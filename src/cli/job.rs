@@ -1,6 +1,7 @@
 //! `farrier job`.
 
 use clap::{Args, Subcommand};
+use farrier::terminal::progress_text;
 use farrier::wire::api::{Attempt, Job, JobCancel, JobState, JobSubmitted};
 use farrier::wire::{JobId, JobRequest, RetryPolicy, Verb, Work};
 use reqwest::Method;
@@ -10,7 +11,6 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::output::{Output, ago, duration, or_dash, table, table_text, time};
 use super::page::{Paging, list, with_rest};
-use super::progress::progress_text;
 use super::report::{output_text, steps_text};
 use super::spec::{SpecArgs, verb_parser};
 use super::watch::watch;
@@ -220,7 +220,7 @@ pub(crate) fn jobs_text(jobs: &[Job]) -> String {
             state_detail(job),
         ]);
     }
-    table_text(&mut rows)
+    table_text(&rows)
 }
 
 fn job_text(job: &Job) -> String {
@@ -251,7 +251,7 @@ fn job_text(job: &Job) -> String {
     row("started", or_dash(job.started_at.map(time)));
     row("finished", or_dash(job.finished_at.map(time)));
     row("deadline", time(job.deadline));
-    let mut text = table_text(&mut rows);
+    let mut text = table_text(&rows);
     for attempt in &job.attempts {
         text.push_str("\n\n");
         text.push_str(&attempt_text(attempt));

@@ -240,7 +240,7 @@ fn nodes_text(nodes: &[Node], next: Option<&str>) -> String {
             or_dash(node.job),
         ]);
     }
-    super::page::with_rest(table_text(&mut rows), next)
+    super::page::with_rest(table_text(&rows), next)
 }
 
 fn node_text(node: &Node) -> String {
@@ -272,5 +272,5 @@ fn node_text(node: &Node) -> String {
     }
     row("created", time(node.created_at));
     row("updated", time(node.updated_at));
-    table_text(&mut rows)
+    table_text(&rows)
 }

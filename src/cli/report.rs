@@ -18,7 +18,7 @@ pub(crate) fn steps_text(steps: &[StepReport]) -> String {
             or_dash(step.error.as_ref().map(|error| error.code)),
         ]);
     }
-    table_text(&mut rows)
+    table_text(&rows)
 }
 
 fn step_outcome_text(outcome: StepOutcome) -> &'static str {
@@ -75,7 +75,7 @@ pub(crate) fn inventory_text(inventory: &Inventory) -> String {
             or_dash(interface.driver.as_ref()),
         ]);
     }
-    [facts, disks, interfaces].map(|mut table| table_text(&mut table)).join("\n\n")
+    [facts, disks, interfaces].map(|table| table_text(&table)).join("\n\n")
 }
 
 fn clean_text(report: &CleanReport) -> String {
@@ -91,7 +91,7 @@ fn clean_text(report: &CleanReport) -> String {
             format!("{} ({proof})", bytes(erased.proof.bytes_verified)),
         ]);
     }
-    let mut text = table_text(&mut rows);
+    let mut text = table_text(&rows);
     for disk in &report.skipped {
         text.push_str(&format!("\nleft alone: {}", disk_text(disk)));
     }
@@ -122,7 +122,7 @@ fn deploy_text(report: &DeployReport) -> String {
             format!("{} {:?} at {}", bytes(partition.size), partition.label, partition.start),
         ]);
     }
-    table_text(&mut rows)
+    table_text(&rows)
 }
 
 fn disk_text(disk: &DiskIdentity) -> String {

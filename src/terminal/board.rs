@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use farrier::wire::StepProgress;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::output::{bytes, seconds};
+use super::text::{bytes, seconds};
+use crate::wire::StepProgress;
 
 /// How often a plain line is repeated while nothing but the count of bytes changes.
 const REPEAT_EVERY: Duration = Duration::from_secs(10);
@@ -16,7 +16,7 @@ const NO_BAR: &str = "{prefix} [----------------] {wide_msg}";
 
 /// A line for each job.
 #[derive(Debug)]
-pub(crate) struct Board {
+pub struct Board {
     form: Form,
     rows: HashMap<String, Row>,
     label_width: usize,
@@ -39,7 +39,8 @@ struct Row {
 
 impl Board {
     /// A board for jobs with these labels. A silent one shows nothing: programs read JSON.
-    pub(crate) fn new<'a>(silent: bool, labels: impl IntoIterator<Item = &'a str>) -> Self {
+    #[must_use]
+    pub fn new<'a>(silent: bool, labels: impl IntoIterator<Item = &'a str>) -> Self {
         let form = match (silent, std::io::stderr().is_terminal()) {
             (true, _) => Form::Silent,
             (false, true) => Form::Bars(MultiProgress::new()),
@@ -50,18 +51,18 @@ impl Board {
     }
 
     /// Shows how far a step is.
-    pub(crate) fn progress(&mut self, label: &str, progress: &StepProgress) {
+    pub fn progress(&mut self, label: &str, progress: &StepProgress) {
         let said = format!("{}{:?}", progress.step, progress.phase);
         self.show(label, said, &progress_text(progress), Some(progress));
     }
 
     /// Shows a state that has no count.
-    pub(crate) fn state(&mut self, label: &str, text: &str) {
+    pub fn state(&mut self, label: &str, text: &str) {
         self.show(label, text.to_owned(), text, None);
     }
 
     /// Says something beside the rows.
-    pub(crate) fn note(&self, text: &str) {
+    pub fn note(&self, text: &str) {
         match &self.form {
             Form::Bars(bars) => drop(bars.println(text)),
             Form::Lines => eprintln!("{text}"),
@@ -70,7 +71,7 @@ impl Board {
     }
 
     /// Takes the bars away, for what follows says more.
-    pub(crate) fn clear(&self) {
+    pub fn clear(&self) {
         if let Form::Bars(bars) = &self.form {
             // A terminal that cannot be cleared has lost nothing but its looks.
             drop(bars.clear());
@@ -124,7 +125,8 @@ impl Row {
 }
 
 /// How far a step is, in words, what matters most first: a narrow terminal cuts the end off.
-pub(crate) fn progress_text(progress: &StepProgress) -> String {
+#[must_use]
+pub fn progress_text(progress: &StepProgress) -> String {
     let StepProgress { step, step_number, step_count, bytes_done, .. } = progress;
     let mut text = format!("{step_number}/{step_count} {step}");
     if let Some(phase) = &progress.phase {
