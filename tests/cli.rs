@@ -72,6 +72,7 @@ fn wrong_usage_ends_with_2_before_anything_is_sent() {
         (&["job", "submit", "clean", "n1", "--spec", "/nonexistent.json"], "/nonexistent.json"),
         (&["job", "show", "not-a-uuid"], "<ID>"),
         (&["job", "list", "--state", "done"], "possible values"),
+        (&["job", "list", "--limit", "0"], "--limit"),
         (&["node", "list", "--api", "ftp://h"], "--api"),
         (&["node", "list", "--token-file", "/nonexistent"], "/nonexistent"),
         (&["node", "enroll", NODE, "--property", "root_devise={}"], "root_devise"),
@@ -189,6 +190,21 @@ fn names_go_into_the_path_as_they_are() {
         other => panic!("{other}"),
     });
     ends_with(&run(&["node", "show", "web/12 ?", "--api", &format!("{api}/base/")]), 4);
+}
+
+#[test]
+fn a_node_that_is_refused_does_not_keep_the_others_from_their_jobs() {
+    let api = double(|_, count| match count {
+        0 => problem(404, "unknown-node", Some("node")),
+        _ => http(
+            "201 Created",
+            "application/json",
+            &json!({"job": job("queued"), "created": true}).to_string(),
+        ),
+    });
+    let (out, err) = ends_with(&run(&["job", "submit", "noop", "n1", "web-12", "--api", &api]), 4);
+    assert!(err.contains("[unknown-node]"), "{err}");
+    assert_eq!(out, format!("job {JOB} noop on web-12: queued\n"));
 }
 
 fn job(state: &str) -> Value {
