@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -134,16 +134,14 @@ fn double(answer: impl Fn(&str, usize) -> String + Send + Sync + 'static) -> Str
 }
 
 fn serve(mut stream: TcpStream, answer: impl Fn(&str) -> String) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut lines = reader.by_ref().lines().map(Result::unwrap);
     let line = lines.next().unwrap_or_default();
     let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
     // The body is not looked at, and closing with some of it unread would reset the connection.
     let length =
         head.iter().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
-    let _ = std::io::copy(
-        &mut std::io::Read::take(stream.try_clone().unwrap(), length.unwrap_or(0)),
-        &mut std::io::sink(),
-    );
+    std::io::copy(&mut reader.take(length.unwrap_or(0)), &mut std::io::sink()).unwrap();
     stream.write_all(answer(&line).as_bytes()).unwrap();
 }
 
