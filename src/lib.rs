@@ -9,4 +9,5 @@ pub mod config;
 pub mod image;
 pub mod meter;
 pub mod telemetry;
+pub mod terminal;
 pub mod wire;
