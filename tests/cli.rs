@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -72,6 +72,7 @@ fn wrong_usage_ends_with_2_before_anything_is_sent() {
         (&["job", "submit", "clean", "n1", "--spec", "/nonexistent.json"], "/nonexistent.json"),
         (&["job", "show", "not-a-uuid"], "<ID>"),
         (&["job", "list", "--state", "done"], "possible values"),
+        (&["job", "list", "--limit", "0"], "--limit"),
         (&["node", "list", "--api", "ftp://h"], "--api"),
         (&["node", "list", "--token-file", "/nonexistent"], "/nonexistent"),
         (&["node", "enroll", NODE, "--property", "root_devise={}"], "root_devise"),
@@ -133,16 +134,14 @@ fn double(answer: impl Fn(&str, usize) -> String + Send + Sync + 'static) -> Str
 }
 
 fn serve(mut stream: TcpStream, answer: impl Fn(&str) -> String) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut lines = reader.by_ref().lines().map(Result::unwrap);
     let line = lines.next().unwrap_or_default();
     let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
     // The body is not looked at, and closing with some of it unread would reset the connection.
     let length =
         head.iter().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
-    let _ = std::io::copy(
-        &mut std::io::Read::take(stream.try_clone().unwrap(), length.unwrap_or(0)),
-        &mut std::io::sink(),
-    );
+    std::io::copy(&mut reader.take(length.unwrap_or(0)), &mut std::io::sink()).unwrap();
     stream.write_all(answer(&line).as_bytes()).unwrap();
 }
 
@@ -189,6 +188,21 @@ fn names_go_into_the_path_as_they_are() {
         other => panic!("{other}"),
     });
     ends_with(&run(&["node", "show", "web/12 ?", "--api", &format!("{api}/base/")]), 4);
+}
+
+#[test]
+fn a_node_that_is_refused_does_not_keep_the_others_from_their_jobs() {
+    let api = double(|_, count| match count {
+        0 => problem(404, "unknown-node", Some("node")),
+        _ => http(
+            "201 Created",
+            "application/json",
+            &json!({"job": job("queued"), "created": true}).to_string(),
+        ),
+    });
+    let (out, err) = ends_with(&run(&["job", "submit", "noop", "n1", "web-12", "--api", &api]), 4);
+    assert!(err.contains("[unknown-node]"), "{err}");
+    assert_eq!(out, format!("job {JOB} noop on web-12: queued\n"));
 }
 
 fn job(state: &str) -> Value {

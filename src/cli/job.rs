@@ -146,8 +146,8 @@ async fn submit(args: &SubmitArgs, client: &Client, output: &mut Output) -> Resu
                 }
             }
             Err(error @ ClientError::Refused(_)) if args.nodes.len() > 1 && !error.may_pass() => {
+                exit = exit.max(error.exit());
                 output.failure(&error.into());
-                exit = Exit::Usage;
             }
             Err(error) => return Err(error.into()),
         }
