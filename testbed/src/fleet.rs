@@ -317,3 +317,60 @@ impl Fleet {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// Programs that stand for the workers: they say how they were called and wait.
+    fn stand_ins(dir: &Path) {
+        for name in ["farrier-agent", "farrier-coordinator"] {
+            let path = dir.join(name);
+            fs::write(&path, "#!/bin/sh\necho \"$@\"\nexec sleep 600\n").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn is_prepared_as_it_was_asked_for_and_ends_with_its_handle() {
+        let dir = tempfile::tempdir().unwrap();
+        stand_ins(dir.path());
+        let mut fleet = Fleet::builder()
+            .bin_dir(dir.path())
+            .agents(3)
+            .racks(&[("iad1", "r12"), ("iad1", "r13")])
+            .lab_disks(&[2 * MIB, MIB])
+            .prepare(&dir.path().join("fleet"))
+            .await
+            .unwrap();
+        let racks: Vec<_> = fleet.agents.iter().map(|agent| agent.spec().rack.as_str()).collect();
+        assert_eq!(racks, ["r12", "r13", "r12"]);
+        let size =
+            |agent: usize, disk: usize| fs::metadata(fleet.agents[agent].lab_disk(disk)).unwrap().len();
+        assert_eq!([size(0, 0), size(0, 1), size(2, 0)], [2 * MIB, MIB, 4 * MIB]);
+
+        let agent = &mut fleet.agents[0];
+        agent.start().unwrap();
+        let called = crate::wait::wait_for("the agent says how it was called", HELLO_WITHIN, async || {
+            Ok(Some(fs::read_to_string(agent.log())?).filter(|log| log.ends_with('\n')))
+        });
+        let called = called.await.unwrap();
+        assert!(called.contains(&agent.node()) && called.contains("node-1-disk1"), "{called}");
+        assert!(!called.contains("amqp://"), "the broker's password is for all to see: {called}");
+
+        let pids = [agent.pid().unwrap(), fleet.rabbitmq.pid().unwrap()];
+        drop(fleet);
+        for pid in pids {
+            assert!(!Path::new(&format!("/proc/{pid}")).exists(), "{pid} is left");
+        }
+    }
+
+    #[tokio::test]
+    async fn says_what_is_not_built() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Fleet::builder().bin_dir(dir.path()).prepare(dir.path()).await.unwrap_err().to_string();
+        assert!(error.contains("farrier-agent is not in"), "{error}");
+    }
+}
