@@ -6,7 +6,10 @@
 mod blocking;
 pub mod broker;
 pub mod config;
+mod direct;
+pub mod disk;
 pub mod image;
+mod ioctl;
 pub mod meter;
 pub mod telemetry;
 pub mod terminal;

@@ -1,0 +1,24 @@
+//! Disks: which there are, which of them may be touched, choosing, opening, erasing and reading them.
+//!
+//! [`Access`] says which disks this process may touch, and is the only way to open one. Everything here blocks.
+
+mod access;
+mod discovery;
+mod erase;
+mod error;
+mod gpt;
+mod identity;
+mod metadata;
+mod open;
+mod region;
+mod sysfs;
+mod usage;
+mod verify;
+
+pub use access::Access;
+pub use erase::erase;
+pub use error::DiskError;
+pub use gpt::read_partitions;
+pub use identity::Disk;
+pub use metadata::erase_metadata;
+pub use open::OpenDisk;
