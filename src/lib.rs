@@ -6,6 +6,7 @@
 mod blocking;
 pub mod broker;
 pub mod config;
+pub mod hardware;
 pub mod image;
 pub mod meter;
 pub mod telemetry;
