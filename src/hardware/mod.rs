@@ -3,8 +3,11 @@
 //! Each source of facts is a file: its collector reads what the kernel shows, and a pure part makes sense of it. What a
 //! machine does not say is absent from the inventory and never a failure.
 
+mod boot;
 mod cpu;
 mod error;
+mod memory;
+mod smbios;
 
 use std::path::Path;
 
