@@ -6,8 +6,10 @@
 mod blocking;
 pub mod broker;
 pub mod config;
+pub mod disk;
 pub mod hardware;
 pub mod image;
+mod ioctl;
 pub mod meter;
 pub mod telemetry;
 pub mod wire;
