@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::disk::DiskError;
 use crate::wire::{Coded, ErrorCode};
 
 /// The kernel would not say what every Linux says. What only some machines say is absent from the inventory instead.
@@ -35,12 +36,17 @@ pub enum HardwareError {
     /// The kernel does not list the addresses.
     #[error("cannot list the addresses of the network interfaces; the kernel must have netlink")]
     Addresses(#[source] nix::Error),
+
+    /// The disks cannot be listed.
+    #[error(transparent)]
+    Disks(#[from] DiskError),
 }
 
 impl Coded for HardwareError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::Read { .. } | Self::Malformed { .. } | Self::Addresses(_) => ErrorCode::Hardware,
+            Self::Disks(error) => error.code(),
         }
     }
 }

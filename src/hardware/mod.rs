@@ -6,12 +6,33 @@
 mod boot;
 mod cpu;
 mod error;
+mod interfaces;
 mod memory;
 mod smbios;
 
 use std::path::Path;
 
 pub use error::HardwareError;
+
+use crate::disk::Access;
+use crate::wire::inventory::{Inventory, Memory};
+
+/// What this machine is made of, with those of its disks that may be touched. Blocks.
+///
+/// # Errors
+/// When the kernel does not say what every Linux says, and when a lab disk is not there.
+pub fn inventory(access: &Access) -> Result<Inventory, HardwareError> {
+    let smbios = smbios::collect();
+    Ok(Inventory {
+        cpu: cpu::collect()?,
+        memory: Memory { total: memory::usable()?, physical_mb: smbios.physical_mb },
+        disks: access.disks()?.iter().map(|disk| disk.facts().clone()).collect(),
+        interfaces: interfaces::collect()?,
+        system_vendor: smbios.system_vendor,
+        boot: boot::collect()?,
+        hostname: hostname(),
+    })
+}
 
 /// The name of this machine, as the kernel has it.
 #[must_use]
@@ -36,4 +57,46 @@ fn read_optional(path: &Path) -> Option<String> {
     let text = String::from_utf8_lossy(&bytes);
     let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
     (!text.is_empty()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Coded as _, ErrorCode};
+
+    #[test]
+    fn the_inventory_lists_no_disk_that_was_not_given() {
+        let access = Access::detect(Vec::new()).unwrap();
+        assert!(!access.is_ramdisk(), "the tests do not run in a RAM disk of Farrier's");
+        let inventory = inventory(&access).unwrap();
+        assert_eq!(inventory.disks, []);
+        assert!(inventory.memory.total > 0 && inventory.cpu.count > 0, "{inventory:?}");
+        assert_eq!(inventory.hostname, hostname());
+    }
+
+    #[test]
+    fn what_every_linux_has_is_named_when_it_is_missing() {
+        let error = read(Path::new("/absent"), "a thing").unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Hardware);
+        assert_eq!(
+            error.report().message,
+            "cannot read /absent, which says a thing; are /proc and /sys mounted?: No such file or directory (os error 2)"
+        );
+    }
+
+    #[test]
+    fn padding_is_no_text() {
+        let root = tempfile::tempdir().unwrap();
+        for (bytes, expected) in [
+            (&b" QEMU \0\n"[..], Some("QEMU")),
+            (b" \0 \n", None),
+            (b"\xff\n", Some("\u{fffd}")),
+            (b"", None),
+        ] {
+            let path = root.path().join("file");
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(read_optional(&path).as_deref(), expected, "{bytes:?}");
+        }
+        assert_eq!(read_optional(root.path()), None);
+    }
 }
