@@ -8,6 +8,7 @@ pub mod broker;
 pub mod config;
 mod direct;
 pub mod disk;
+pub mod hardware;
 pub mod image;
 mod ioctl;
 pub mod meter;
