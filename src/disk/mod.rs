@@ -4,6 +4,7 @@
 
 mod access;
 mod error;
+mod hints;
 mod identity;
 mod open;
 
