@@ -10,5 +10,6 @@ mod open;
 
 pub use access::Access;
 pub use error::DiskError;
+pub use hints::{choose_root, split_skipped};
 pub use identity::Disk;
 pub use open::OpenDisk;
