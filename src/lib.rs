@@ -6,10 +6,12 @@
 mod blocking;
 pub mod broker;
 pub mod config;
+mod direct;
 pub mod disk;
 pub mod hardware;
 pub mod image;
 mod ioctl;
 pub mod meter;
 pub mod telemetry;
+pub mod terminal;
 pub mod wire;

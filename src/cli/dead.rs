@@ -20,7 +20,7 @@ pub(crate) enum DeadCommand {
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// How many to show at most
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=500))]
     limit: u16,
 }
 
@@ -50,7 +50,7 @@ fn letters_text(letters: &[DeadLetter]) -> String {
     for letter in letters {
         rows.add_row([
             letter.id.clone(),
-            or_dash(letter.code),
+            letter.code.clone(),
             or_dash(letter.at.map(ago)),
             letter.exchange.clone(),
             letter.routing_key.clone(),

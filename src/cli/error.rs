@@ -20,8 +20,6 @@ pub(crate) enum Failure {
     Unreadable { what: &'static str, path: PathBuf, source: std::io::Error },
     #[error("cannot write to standard output: {0}")]
     Output(#[from] std::io::Error),
-    #[error("{0}")]
-    Here(ErrorReport),
 }
 
 impl From<DecodeError> for Failure {
@@ -44,7 +42,7 @@ impl Failure {
         match self {
             Self::Client(error) => error.exit(),
             Self::Spec(_) | Self::Flag { .. } | Self::Unreadable { .. } => Exit::Usage,
-            Self::Output(_) | Self::Here(_) => Exit::Failed,
+            Self::Output(_) => Exit::Failed,
         }
     }
 
@@ -56,7 +54,6 @@ impl Failure {
             Self::Flag { .. } => ErrorReport::new(ErrorCode::BadSchema, self.to_string()),
             Self::Unreadable { .. } => ErrorReport::new(ErrorCode::BadConfig, self.to_string()),
             Self::Output(_) => ErrorReport::new(ErrorCode::Internal, self.to_string()),
-            Self::Here(report) => report.clone(),
         }
     }
 }

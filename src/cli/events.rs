@@ -5,6 +5,7 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable as _};
 use chrono::Utc;
 use clap::Args;
+use farrier::terminal::progress_text;
 use farrier::wire::JobId;
 use farrier::wire::api::StreamEvent;
 use futures_util::StreamExt as _;
@@ -13,7 +14,6 @@ use super::client::{Client, ClientError, EventStream};
 use super::error::Failure;
 use super::exit::Exit;
 use super::output::{Output, time};
-use super::progress::progress_text;
 
 #[derive(Debug, Args)]
 pub(crate) struct EventsCommand {

@@ -1,6 +1,7 @@
 //! `farrier job`.
 
 use clap::{Args, Subcommand};
+use farrier::terminal::progress_text;
 use farrier::wire::api::{Attempt, Job, JobCancel, JobState, JobSubmitted};
 use farrier::wire::{JobId, JobRequest, RetryPolicy, Verb, Work};
 use reqwest::Method;
@@ -10,7 +11,6 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::output::{Output, ago, duration, or_dash, table, table_text, time};
 use super::page::{Paging, list, with_rest};
-use super::progress::progress_text;
 use super::report::{output_text, steps_text};
 use super::spec::{SpecArgs, verb_parser};
 use super::watch::watch;
@@ -39,8 +39,6 @@ pub(crate) struct SubmitArgs {
     /// The nodes, by UUID or name; each gets a job of its own
     #[arg(required = true, value_name = "NODE")]
     nodes: Vec<String>,
-    #[command(flatten)]
-    spec: SpecArgs,
     /// A job submitted again with the same key is the same job; for one node
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -53,6 +51,8 @@ pub(crate) struct SubmitArgs {
     /// Follow the jobs until all have ended
     #[arg(long)]
     watch: bool,
+    #[command(flatten)]
+    spec: SpecArgs,
 }
 
 #[derive(Debug, Args)]
@@ -146,8 +146,8 @@ async fn submit(args: &SubmitArgs, client: &Client, output: &mut Output) -> Resu
                 }
             }
             Err(error @ ClientError::Refused(_)) if args.nodes.len() > 1 && !error.may_pass() => {
+                exit = exit.max(error.exit());
                 output.failure(&error.into());
-                exit = Exit::Usage;
             }
             Err(error) => return Err(error.into()),
         }

@@ -10,7 +10,6 @@ mod job;
 mod node;
 mod output;
 mod page;
-mod progress;
 mod report;
 mod run;
 mod spec;

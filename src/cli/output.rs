@@ -1,11 +1,9 @@
 //! What `farrier` prints: tables and lines for people, JSON for programs.
 
-use std::io::{IsTerminal as _, Write as _};
-use std::time::Duration;
+use std::io::Write as _;
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use comfy_table::{ContentArrangement, Table, presets};
-use indicatif::HumanBytes;
+use chrono::{DateTime, SecondsFormat, Utc};
+pub(crate) use farrier::terminal::{bytes, duration, table, table_text};
 use serde::Serialize;
 
 use super::error::Failure;
@@ -65,26 +63,10 @@ impl Output {
             return;
         }
         eprintln!("error: {}", printable(&report.to_string()));
-        if let Some(field) = &report.field {
-            eprintln!("field: {}", printable(field));
+        if let Some(field) = report.field.filter(|field| !report.message.contains(field.as_str())) {
+            eprintln!("field: {}", printable(&field));
         }
     }
-}
-
-/// A table without borders, no wider than the terminal.
-pub(crate) fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header.iter().copied());
-    // Programs that read the tables after all, and logs, want one line a row.
-    if std::io::stdout().is_terminal() {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-    }
-    table
-}
-
-/// The table as text, without the blanks that fill its last column.
-pub(crate) fn table_text(table: &Table) -> String {
-    table.trim_fmt()
 }
 
 /// Text that came over the network, made harmless for a terminal: its control characters could do more than look odd.
@@ -115,32 +97,9 @@ pub(crate) fn ago(at: DateTime<Utc>) -> String {
     }
 }
 
-/// A duration in its two largest units.
-pub(crate) fn duration(span: TimeDelta) -> String {
-    seconds(span.num_seconds().try_into().unwrap_or(0))
-}
-
-/// See [`duration`].
-pub(crate) fn seconds(seconds: u64) -> String {
-    let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
-    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
-}
-
-pub(crate) fn bytes(count: u64) -> String {
-    HumanBytes(count).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_short() {
-        assert_eq!(duration(TimeDelta::seconds(-5)), "0s");
-        assert_eq!(duration(TimeDelta::milliseconds(900)), "0s");
-        assert_eq!(duration(TimeDelta::seconds(200)), "3m 20s");
-        assert_eq!(duration(TimeDelta::seconds(86_400 + 7_261)), "1day 2h");
-    }
 
     #[test]
     fn no_control_character_reaches_the_terminal() {

@@ -1,6 +1,7 @@
 //! Lists that the API gives in pages.
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use farrier::wire::api::Page;
 use serde::de::DeserializeOwned;
 
@@ -13,7 +14,7 @@ const LARGEST_PAGE: usize = 500;
 #[derive(Debug, Args)]
 pub(crate) struct Paging {
     /// How many entries to show at most
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     limit: usize,
     /// Begin after this entry, as the end of an earlier list says
     #[arg(long, value_name = "CURSOR")]
@@ -31,7 +32,7 @@ pub(crate) async fn list<T: DeserializeOwned>(
     loop {
         let missing = paging.limit.saturating_sub(all.items.len());
         let mut query = filters.to_vec();
-        query.push(("limit", missing.clamp(1, LARGEST_PAGE).to_string()));
+        query.push(("limit", missing.min(LARGEST_PAGE).to_string()));
         query.extend(all.next.take().map(|after| ("after", after)));
         let page: Page<T> = client.get(&[noun], &query).await?;
         all.items.extend(page.items);

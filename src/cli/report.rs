@@ -15,7 +15,7 @@ pub(crate) fn steps_text(steps: &[StepReport]) -> String {
             step_outcome_text(step.outcome).to_owned(),
             format!("{:.1}s", step.seconds),
             bytes(step.bytes),
-            or_dash(step.error.as_ref()),
+            or_dash(step.error.as_ref().map(|error| error.code)),
         ]);
     }
     table_text(&rows)

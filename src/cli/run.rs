@@ -20,7 +20,8 @@ pub(crate) struct RunCommand {
     lab_disk: Vec<PathBuf>,
 }
 
-pub(crate) async fn run(command: RunCommand, output: &mut Output) -> Result<Exit, Failure> {
-    let _ = (command, output);
-    Ok(Exit::Success)
+pub(crate) async fn run(command: RunCommand, _output: &mut Output) -> Result<Exit, Failure> {
+    let RunCommand { verb, spec, lab_disk } = command;
+    let _work = spec.work(verb).await?;
+    Err(Failure::flag("farrier run", format!("{verb} {lab_disk:?}"), "the handlers are not in this build"))
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use farrier::terminal::Board;
 use farrier::wire::JobId;
 use farrier::wire::api::{Job, JobState, StreamEvent};
 use futures_util::StreamExt as _;
@@ -13,7 +14,6 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::job::{jobs_text, node_label, state_detail};
 use super::output::{Output, duration};
-use super::progress::Board;
 
 /// Between two questions while there is no stream.
 const ASK_EVERY: Duration = Duration::from_secs(1);

@@ -3,13 +3,24 @@
 //! [`Access`] says which disks this process may touch, and is the only way to open one. Everything here blocks.
 
 mod access;
+mod discovery;
+mod erase;
 mod error;
+mod gpt;
 mod hints;
 mod identity;
+mod metadata;
 mod open;
+mod region;
+mod sysfs;
+mod usage;
+mod verify;
 
 pub use access::Access;
+pub use erase::erase;
 pub use error::DiskError;
+pub use gpt::read_partitions;
 pub use hints::{choose_root, split_skipped};
 pub use identity::Disk;
+pub use metadata::erase_metadata;
 pub use open::OpenDisk;

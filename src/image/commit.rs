@@ -7,10 +7,11 @@
 
 use std::ops::Range;
 
-use super::buffer::{ALIGNMENT, BUFFER_BYTES};
+use super::buffer::BUFFER_BYTES;
 use super::digest::Verified;
 use super::disk::{Disk, as_u64};
 use super::{ImageError, Target};
+use crate::direct::ALIGNMENT;
 
 /// How much of each end is withheld. A GPT with 128 entries takes 24 KiB at most; bootloaders in front of the first partition
 /// lie within the first MiB too.

@@ -2,13 +2,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 
 use nix::libc;
 
 use super::ImageError;
-use super::buffer::ALIGNMENT;
+use crate::direct::{self, ALIGNMENT};
 
 /// How many bytes may lie in the page cache before they are flushed: else a slow disk would leave gigabytes of a fast download
 /// in the memory of a RAM disk, and the progress shown would not be that of the disk.
@@ -113,12 +112,8 @@ impl Disk {
     }
 }
 
-/// Opens what `file` is once more, whatever its path leads to now. The flag would else hold for every clone of `file`.
 fn reopen_direct(file: &File) -> Option<File> {
-    OpenOptions::new()
-        .write(true)
-        .custom_flags(libc::O_DIRECT)
-        .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+    direct::reopen(file, OpenOptions::new().write(true))
         .inspect_err(|error| tracing::debug!(%error, "no O_DIRECT; writing through the page cache"))
         .ok()
 }

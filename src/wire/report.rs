@@ -20,6 +20,18 @@ pub enum Output {
     Noop {},
 }
 
+/// The steps of every handler. Metrics have no label for a step that is not among them.
+pub const STEP_NAMES: &[&str] = &[
+    "collect_inventory",
+    "choose_devices",
+    "erase_devices_metadata",
+    "erase_devices",
+    "choose_root_device",
+    "write_image",
+    "verify_partitions",
+    "noop",
+];
+
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -1,9 +1,21 @@
 //! Starts the real parts that demo, tests and benchmarks run against, privately and on loopback.
+//!
+//! [`fleet`] puts them together: RabbitMQ, the coordinator and agents over lab disks. Everything that is started here dies with
+//! what started it.
 
+pub mod agent;
+pub mod api;
+pub mod binaries;
+pub mod coordinator;
 pub mod disk_image;
+pub mod fleet;
 pub mod http;
 pub mod lab_disk;
 pub mod loop_device;
+pub mod packages;
+pub mod ports;
 pub mod process;
 pub mod rabbitmq;
 pub mod tls;
+pub mod wait;
+pub mod worker;

@@ -4,19 +4,19 @@ use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use farrier::wire::StepProgress;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::output::{bytes, seconds};
+use super::text::{bytes, seconds};
+use crate::wire::StepProgress;
 
 /// How often a plain line is repeated while nothing but the count of bytes changes.
 const REPEAT_EVERY: Duration = Duration::from_secs(10);
-const BAR: &str = "{prefix} [{bar:24}] {wide_msg}";
-const NO_BAR: &str = "{prefix} [------------------------] {wide_msg}";
+const BAR: &str = "{prefix} [{bar:16}] {wide_msg}";
+const NO_BAR: &str = "{prefix} [----------------] {wide_msg}";
 
 /// A line for each job.
 #[derive(Debug)]
-pub(crate) struct Board {
+pub struct Board {
     form: Form,
     rows: HashMap<String, Row>,
     label_width: usize,
@@ -39,7 +39,8 @@ struct Row {
 
 impl Board {
     /// A board for jobs with these labels. A silent one shows nothing: programs read JSON.
-    pub(crate) fn new<'a>(silent: bool, labels: impl IntoIterator<Item = &'a str>) -> Self {
+    #[must_use]
+    pub fn new<'a>(silent: bool, labels: impl IntoIterator<Item = &'a str>) -> Self {
         let form = match (silent, std::io::stderr().is_terminal()) {
             (true, _) => Form::Silent,
             (false, true) => Form::Bars(MultiProgress::new()),
@@ -50,18 +51,18 @@ impl Board {
     }
 
     /// Shows how far a step is.
-    pub(crate) fn progress(&mut self, label: &str, progress: &StepProgress) {
+    pub fn progress(&mut self, label: &str, progress: &StepProgress) {
         let said = format!("{}{:?}", progress.step, progress.phase);
         self.show(label, said, &progress_text(progress), Some(progress));
     }
 
     /// Shows a state that has no count.
-    pub(crate) fn state(&mut self, label: &str, text: &str) {
+    pub fn state(&mut self, label: &str, text: &str) {
         self.show(label, text.to_owned(), text, None);
     }
 
     /// Says something beside the rows.
-    pub(crate) fn note(&self, text: &str) {
+    pub fn note(&self, text: &str) {
         match &self.form {
             Form::Bars(bars) => drop(bars.println(text)),
             Form::Lines => eprintln!("{text}"),
@@ -70,7 +71,7 @@ impl Board {
     }
 
     /// Takes the bars away, for what follows says more.
-    pub(crate) fn clear(&self) {
+    pub fn clear(&self) {
         if let Form::Bars(bars) = &self.form {
             // A terminal that cannot be cleared has lost nothing but its looks.
             drop(bars.clear());
@@ -120,28 +121,38 @@ impl Row {
             self.bar.set_position(progress.bytes_done);
         }
         self.bar.set_message(text.to_owned());
-        self.bar.tick();
     }
 }
 
-/// How far a step is, in words: `2/3 write_image download 120 MiB of 300 MiB, 45 MiB/s, 4s left`.
-pub(crate) fn progress_text(progress: &StepProgress) -> String {
-    let StepProgress { step, step_number, step_count, .. } = progress;
+/// How far a step is, in words, what matters most first: a narrow terminal cuts the end off.
+#[must_use]
+pub fn progress_text(progress: &StepProgress) -> String {
+    let StepProgress { step, step_number, step_count, bytes_done, .. } = progress;
     let mut text = format!("{step_number}/{step_count} {step}");
     if let Some(phase) = &progress.phase {
         text.push(' ');
         text.push_str(phase);
     }
-    match progress.bytes_total {
-        Some(total) => text.push_str(&format!(" {} of {}", bytes(progress.bytes_done), bytes(total))),
-        None if progress.bytes_done > 0 => text.push_str(&format!(" {}", bytes(progress.bytes_done))),
-        None => {}
+    let mut facts = Vec::new();
+    if let Some(percent) =
+        progress.bytes_total.and_then(|total| bytes_done.saturating_mul(100).checked_div(total))
+    {
+        facts.push(format!("{percent}%"));
     }
     if progress.bytes_per_second > 0 {
-        text.push_str(&format!(", {}/s", bytes(progress.bytes_per_second)));
+        facts.push(format!("{}/s", bytes(progress.bytes_per_second)));
     }
     if let Some(left) = progress.seconds_left {
-        text.push_str(&format!(", {} left", seconds(left)));
+        facts.push(format!("{} left", seconds(left)));
+    }
+    match progress.bytes_total {
+        Some(total) => facts.push(format!("{} of {}", bytes(*bytes_done), bytes(total))),
+        None if *bytes_done > 0 => facts.push(bytes(*bytes_done)),
+        None => {}
+    }
+    if !facts.is_empty() {
+        text.push_str(": ");
+        text.push_str(&facts.join(", "));
     }
     text
 }
@@ -164,12 +175,12 @@ mod tests {
         };
         assert_eq!(
             progress_text(&progress),
-            "2/3 write_image download 1.00 MiB of 4.00 MiB, 512.00 KiB/s, 6s left"
+            "2/3 write_image download: 25%, 512.00 KiB/s, 6s left, 1.00 MiB of 4.00 MiB"
         );
         progress.bytes_total = None;
         progress.seconds_left = None;
         progress.bytes_per_second = 0;
-        assert_eq!(progress_text(&progress), "2/3 write_image download 1.00 MiB");
+        assert_eq!(progress_text(&progress), "2/3 write_image download: 1.00 MiB");
     }
 
     #[test]

@@ -1,0 +1,159 @@
+//! The one operation that the agent carries out, as its other parts see it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use farrier::wire::{AgentState, CommandId, CommandRef, Running, StepProgress, Verb};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::ledger::Occupation;
+
+/// A command that was accepted.
+#[derive(Debug)]
+pub struct Operation {
+    /// Which attempt.
+    pub reference: CommandRef,
+    /// The verb.
+    pub verb: Verb,
+    /// Cancelled when it shall stop.
+    pub cancel: CancellationToken,
+    /// Where its handler shows how far it is.
+    pub progress: watch::Sender<Option<StepProgress>>,
+    sequence: AtomicU64,
+}
+
+impl Operation {
+    /// A command that is about to begin.
+    #[must_use]
+    pub fn new(reference: CommandRef, verb: Verb) -> Self {
+        Self {
+            reference,
+            verb,
+            cancel: CancellationToken::new(),
+            progress: watch::Sender::new(None),
+            sequence: AtomicU64::new(0),
+        }
+    }
+
+    /// The number of the next message about this command, from 1.
+    pub fn next_sequence(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// What is told about it in a heartbeat.
+    #[must_use]
+    pub fn running(&self) -> Running {
+        Running { reference: self.reference, verb: self.verb, progress: self.progress.borrow().clone() }
+    }
+}
+
+/// Whether an operation runs, and whether another may begin. Cheap to clone; all clones are the same desk.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    state: watch::Sender<State>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct State {
+    operation: Option<Arc<Operation>>,
+    draining: bool,
+}
+
+impl Desk {
+    /// An empty desk.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { state: watch::Sender::new(State::default()) }
+    }
+
+    /// What a new command would meet.
+    #[must_use]
+    pub fn occupation(&self) -> Occupation {
+        let state = self.state.borrow();
+        match &state.operation {
+            Some(operation) => Occupation::Busy(operation.reference),
+            None if state.draining => Occupation::Draining,
+            None => Occupation::Idle,
+        }
+    }
+
+    /// The word for it on the wire.
+    #[must_use]
+    pub fn agent_state(&self) -> AgentState {
+        let state = self.state.borrow();
+        match (state.draining, &state.operation) {
+            (true, _) => AgentState::Draining,
+            (false, Some(_)) => AgentState::Busy,
+            (false, None) => AgentState::Idle,
+        }
+    }
+
+    /// The operation that runs.
+    #[must_use]
+    pub fn operation(&self) -> Option<Arc<Operation>> {
+        self.state.borrow().operation.clone()
+    }
+
+    /// Puts an operation on the desk.
+    pub fn occupy(&self, operation: Arc<Operation>) {
+        metrics::gauge!(farrier::telemetry::names::BUSY).set(1.0);
+        self.state.send_modify(|state| state.operation = Some(operation));
+    }
+
+    /// Clears the desk.
+    pub fn clear(&self) {
+        metrics::gauge!(farrier::telemetry::names::BUSY).set(0.0);
+        self.state.send_modify(|state| state.operation = None);
+    }
+
+    /// Lets nothing begin from now on.
+    pub fn drain(&self) {
+        self.state.send_modify(|state| state.draining = true);
+    }
+
+    /// Tells the operation to stop if it is the one named; says whether it is.
+    pub fn cancel(&self, command: CommandId) -> bool {
+        match self.operation() {
+            Some(operation) if operation.reference.command == command => {
+                operation.cancel.cancel();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Waits until an operation is on the desk.
+    pub async fn occupied(&self) -> Arc<Operation> {
+        let mut state = self.state.subscribe();
+        // The sender is `self`: it cannot be gone.
+        match state.wait_for(|state| state.operation.is_some()).await.map(|state| state.operation.clone()) {
+            Ok(Some(operation)) => operation,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Waits until this operation is no longer on the desk.
+    pub async fn left(&self, operation: &Arc<Operation>) {
+        let mut state = self.state.subscribe();
+        let left = state
+            .wait_for(|state| !state.operation.as_ref().is_some_and(|other| Arc::ptr_eq(other, operation)));
+        if left.await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Waits until nothing is on the desk.
+    pub async fn cleared(&self) {
+        let mut state = self.state.subscribe();
+        if state.wait_for(|state| state.operation.is_none()).await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,60 @@
+//! One life of the coordinator: its parts are started, watched, and stopped.
+
+use anyhow::{Context as _, Result, bail};
+use farrier::broker::{Broker, Role};
+use farrier::telemetry::prometheus;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::api::{self, Api};
+use crate::config::Config;
+use crate::feed::Feed;
+use crate::store::{Bounds, Rules, Store};
+use crate::{gauges, inbox, intake, relay, scheduler};
+
+/// Runs the coordinator until `shutdown`, or until one of its parts ends by itself.
+///
+/// # Errors
+/// When it cannot start, or a part has died: then the process shall end, and be started again by whoever started it.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
+    let metrics = prometheus::install()?;
+    let feed = Feed::new();
+    let store = Store::open(&config.database, feed.clone())
+        .await
+        .with_context(|| format!("opening the store {}", config.database.display()))?;
+    let bounds = Bounds { lease: config.lease, accept: config.accept };
+    store.renew_all(&bounds).await?;
+    let listener = api::bind(config.listen, config.listen_file.as_deref()).await?;
+    let broker = Broker::start(config.broker, Role::Coordinator);
+    let rules = Rules { auto_enroll: config.auto_enroll, lease: config.lease };
+
+    let mut parts = JoinSet::new();
+    parts.spawn(relay::run(store.clone(), broker.clone()));
+    parts.spawn(intake::run(broker.clone(), store.clone()));
+    parts.spawn(inbox::results(broker.clone(), store.clone(), rules));
+    parts.spawn(inbox::telemetry(broker.clone(), store.clone(), rules));
+    parts.spawn(scheduler::run(store.clone(), bounds));
+    parts.spawn(gauges::run(store.clone()));
+    let api = Api { store: store.clone(), feed, broker: broker.clone(), metrics, shutdown: shutdown.clone() };
+    let mut serving = tokio::spawn(api::serve(listener, api, config.token));
+
+    let fault = tokio::select! {
+        ended = parts.join_next() => Some(format!("a part ended by itself: {ended:?}")),
+        served = &mut serving => Some(format!("the API ended by itself: {served:?}")),
+        () = shutdown.cancelled() => None,
+    };
+    info!("shutting down");
+    shutdown.cancel();
+    if !serving.is_finished() {
+        serving.await.context("the API")?.context("the API")?;
+    }
+    // What was not acknowledged comes again, and what was not sent stands in the outbox.
+    broker.close().await;
+    parts.shutdown().await;
+    store.close().await;
+    match fault {
+        Some(fault) => bail!("{fault}; this is a fault in Farrier"),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,22 @@
+//! The coordinator. It takes jobs in, turns them into commands, and follows the fleet by what agents say.
+//!
+//! ```text
+//! farrier.jobs -> intake --+                  +-> relay -> farrier.commands, farrier.events
+//! HTTP ---------> api -----+-> store (outbox) +
+//! farrier.events -> inbox -+       ^
+//!                              scheduler
+//! ```
+//!
+//! The [`store`] is the truth; every other part reads it, changes it, and may be started again at any moment.
+
+pub mod api;
+pub mod config;
+pub mod coordinator;
+pub mod feed;
+mod gauges;
+mod inbox;
+mod intake;
+mod relay;
+mod scheduler;
+pub mod states;
+pub mod store;

@@ -1,0 +1,103 @@
+//! What the store says when it cannot.
+
+use farrier::wire::{Coded, ErrorCode};
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such node.
+    #[error("there is no node {node:?}; give the UUID or the name of one that `farrier node list` shows")]
+    UnknownNode {
+        /// What was asked for.
+        node: String,
+    },
+    /// There is no such job.
+    #[error("there is no job {job}")]
+    UnknownJob {
+        /// What was asked for.
+        job: String,
+    },
+    /// The node has not been enrolled.
+    #[error("node {node} was discovered but not enrolled, and takes no jobs; enrol it first")]
+    NotEnrolled {
+        /// The node.
+        node: String,
+    },
+    /// The node has no inventory.
+    #[error("node {node} has no inventory yet; submit an inspect job")]
+    NotInspected {
+        /// The node.
+        node: String,
+    },
+    /// The request contradicts what is there.
+    #[error("{reason}")]
+    Conflict {
+        /// What is there, and what to do.
+        reason: String,
+    },
+    /// A field does not fit.
+    #[error("the field `{field}` does not fit: {reason}")]
+    BadField {
+        /// The field.
+        field: &'static str,
+        /// What was expected and found.
+        reason: String,
+    },
+    /// There is no room on the disk of the store.
+    #[error(
+        "the store is full: free space on its file system; nothing was lost and what waits is tried again"
+    )]
+    Full(#[source] sqlx::Error),
+    /// The store cannot be read or written.
+    #[error("the store cannot be used")]
+    Unavailable(#[source] sqlx::Error),
+    /// The store cannot be brought to the version of this coordinator.
+    #[error("the store cannot be migrated; is it of a newer coordinator?")]
+    Migration(#[source] sqlx::migrate::MigrateError),
+}
+
+impl Coded for StoreError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownNode { .. } => ErrorCode::UnknownNode,
+            Self::UnknownJob { .. } => ErrorCode::UnknownJob,
+            Self::NotEnrolled { .. } => ErrorCode::NotEnrolled,
+            Self::NotInspected { .. } => ErrorCode::NotFound,
+            Self::Conflict { .. } => ErrorCode::Conflict,
+            Self::BadField { .. } => ErrorCode::BadSchema,
+            Self::Full(_) => ErrorCode::StoreFull,
+            Self::Unavailable(_) | Self::Migration(_) => ErrorCode::StoreUnavailable,
+        }
+    }
+
+    fn report(&self) -> farrier::wire::ErrorReport {
+        let mut report = farrier::wire::ErrorReport::new(self.code(), self.to_string());
+        if let Self::BadField { field, .. } = self {
+            report.field = Some((*field).to_owned());
+        }
+        if let Some(source) = std::error::Error::source(self) {
+            report.message = format!("{}: {source}", report.message);
+        }
+        report
+    }
+}
+
+impl StoreError {
+    /// Whether the store itself is at fault, and the same request may succeed later.
+    #[must_use]
+    pub fn is_of_the_store(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::Unavailable(_) | Self::Migration(_))
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        // SQLite's extended result codes (<https://sqlite.org/rescode.html>): FULL, IOERR_WRITE, IOERR_FSYNC, IOERR_SHMSIZE.
+        // The last three are what a full file system looks like where SQLite does not see ENOSPC itself.
+        let code = error.as_database_error().and_then(|error| error.code());
+        match code.as_deref() {
+            Some("13" | "778" | "1034" | "4874") => Self::Full(error),
+            _ => Self::Unavailable(error),
+        }
+    }
+}

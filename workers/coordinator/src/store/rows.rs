@@ -1,0 +1,262 @@
+//! How rows become what the API shows, and back.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use farrier::wire::api::{Attempt, Enrolment, Job, JobState, Node, NodeAgent, Wait};
+use farrier::wire::{ErrorReport, JobId, NodeId, RetryPolicy, Work};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::FromRow;
+
+use super::StoreError;
+
+/// Now, in microseconds since 1970.
+pub(super) fn now() -> i64 {
+    Utc::now().timestamp_micros()
+}
+
+/// A time of the store as it stands on the wire.
+pub(super) fn time(micros: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(micros).unwrap_or(DateTime::UNIX_EPOCH)
+}
+
+/// A duration in microseconds.
+pub(super) fn micros(duration: std::time::Duration) -> i64 {
+    TimeDelta::from_std(duration).ok().and_then(|delta| delta.num_microseconds()).unwrap_or(i64::MAX / 4)
+}
+
+/// A value as JSON.
+pub(super) fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("a wire type serialises: its maps have string keys")
+}
+
+/// A value that the store holds as JSON.
+pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| corrupt(error.to_string()))
+}
+
+/// Something in the store that Farrier did not write there.
+pub(super) fn corrupt(what: String) -> StoreError {
+    StoreError::Unavailable(sqlx::Error::Decode(format!("the store holds what it cannot: {what}").into()))
+}
+
+/// A word of an enum that stands bare in a column.
+pub(super) fn word<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned()))
+        .map_err(|error| corrupt(error.to_string()))
+}
+
+/// An identifier.
+pub(super) fn id<T: std::str::FromStr>(text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(|_| corrupt(format!("{text:?} is not an identifier")))
+}
+
+fn optional<T: DeserializeOwned>(text: Option<&str>) -> Result<Option<T>, StoreError> {
+    text.map(from_json).transpose()
+}
+
+/// A row of `nodes`, with the job that the node is busy with.
+#[derive(Debug, FromRow)]
+pub(super) struct NodeRow {
+    pub(super) id: String,
+    pub(super) name: Option<String>,
+    pub(super) site: String,
+    pub(super) rack: String,
+    pub(super) enrolment: String,
+    pub(super) driver_info: String,
+    pub(super) properties: String,
+    pub(super) boot_id: Option<String>,
+    pub(super) past_boots: String,
+    agent_version: Option<String>,
+    hostname: Option<String>,
+    agent_state: Option<String>,
+    running: Option<String>,
+    last_seen_at: Option<i64>,
+    pub(super) alive: bool,
+    inspected_at: Option<i64>,
+    created_at: i64,
+    updated_at: i64,
+    active_job: Option<String>,
+}
+
+/// What [`NodeRow`] is read from; a condition may follow.
+pub(super) const NODES: &str = "SELECT nodes.*, (SELECT jobs.id FROM jobs WHERE jobs.node_id = nodes.id AND jobs.state IN \
+     ('dispatched', 'running', 'interrupted', 'cancelling') LIMIT 1) AS active_job FROM nodes";
+
+impl NodeRow {
+    pub(super) fn id(&self) -> Result<NodeId, StoreError> {
+        id(&self.id)
+    }
+
+    pub(super) fn enrolment(&self) -> Result<Enrolment, StoreError> {
+        word(&self.enrolment)
+    }
+
+    fn agent(&self) -> Result<Option<NodeAgent>, StoreError> {
+        let (Some(boot), Some(seen)) = (&self.boot_id, self.last_seen_at) else { return Ok(None) };
+        Ok(Some(NodeAgent {
+            boot_id: id(boot)?,
+            version: self.agent_version.clone().unwrap_or_default(),
+            hostname: self.hostname.clone().unwrap_or_default(),
+            state: self.agent_state.as_deref().map_or(Ok(farrier::wire::AgentState::Unknown), word)?,
+            running: optional(self.running.as_deref())?,
+            last_seen_at: time(seen),
+            alive: self.alive,
+        }))
+    }
+
+    pub(super) fn into_node(self) -> Result<Node, StoreError> {
+        Ok(Node {
+            id: self.id()?,
+            agent: self.agent()?,
+            enrolment: self.enrolment()?,
+            driver_info: from_json(&self.driver_info)?,
+            properties: from_json(&self.properties)?,
+            job: self.active_job.as_deref().map(id).transpose()?,
+            inspected_at: self.inspected_at.map(time),
+            created_at: time(self.created_at),
+            updated_at: time(self.updated_at),
+            name: self.name,
+            site: self.site,
+            rack: self.rack,
+        })
+    }
+}
+
+/// A row of `jobs`, with what is known of its node.
+#[derive(Clone, Debug, FromRow)]
+pub(super) struct JobRow {
+    pub(super) number: i64,
+    id: String,
+    node_id: String,
+    pub(super) request: String,
+    work: String,
+    state: String,
+    pub(super) state_since: i64,
+    pub(super) wait_until: Option<i64>,
+    not_before: i64,
+    pub(super) attempt: u32,
+    retry: String,
+    idempotency_key: Option<String>,
+    submitted_by: String,
+    error: Option<String>,
+    progress: Option<String>,
+    output: Option<String>,
+    pub(super) created_at: i64,
+    pub(super) started_at: Option<i64>,
+    finished_at: Option<i64>,
+    pub(super) deadline: i64,
+    node_name: Option<String>,
+    pub(super) node_site: String,
+    pub(super) node_rack: String,
+    node_busy: bool,
+}
+
+/// What [`JobRow`] is read from; a condition may follow.
+pub(super) const JOBS: &str = "SELECT jobs.*, nodes.name AS node_name, nodes.site AS node_site, nodes.rack AS node_rack, \
+     EXISTS (SELECT 1 FROM jobs AS other WHERE other.node_id = jobs.node_id AND other.state IN \
+     ('dispatched', 'running', 'interrupted', 'cancelling')) AS node_busy \
+     FROM jobs JOIN nodes ON nodes.id = jobs.node_id";
+
+impl JobRow {
+    pub(super) fn id(&self) -> Result<JobId, StoreError> {
+        id(&self.id)
+    }
+
+    pub(super) fn node(&self) -> Result<NodeId, StoreError> {
+        id(&self.node_id)
+    }
+
+    pub(super) fn state(&self) -> Result<JobState, StoreError> {
+        word(&self.state)
+    }
+
+    pub(super) fn work(&self) -> Result<Work, StoreError> {
+        from_json(&self.work)
+    }
+
+    pub(super) fn retry(&self) -> Result<RetryPolicy, StoreError> {
+        from_json(&self.retry)
+    }
+
+    pub(super) fn error(&self) -> Result<Option<ErrorReport>, StoreError> {
+        optional(self.error.as_deref())
+    }
+
+    /// What the job waits for at `now`.
+    pub(super) fn wait(&self, now: i64) -> Result<Option<Wait>, StoreError> {
+        let until_deadline = self.deadline;
+        let until = self.wait_until.unwrap_or(until_deadline);
+        let (reason, until) = match self.state()? {
+            JobState::Queued if self.not_before > now => ("backoff", self.not_before),
+            JobState::Queued if self.node_busy => ("node_busy", until_deadline),
+            JobState::Queued => ("agent", until_deadline),
+            JobState::Dispatched => ("accepted", until),
+            JobState::Interrupted => ("heartbeat", until),
+            JobState::Cancelling => ("cancelled", until),
+            _ => return Ok(None),
+        };
+        Ok(Some(Wait { reason: reason.to_owned(), since: time(self.state_since), until: time(until) }))
+    }
+
+    pub(super) fn into_job(self, attempts: Vec<Attempt>) -> Result<Job, StoreError> {
+        Ok(Job {
+            id: self.id()?,
+            node: self.node()?,
+            work: self.work()?,
+            state: self.state()?,
+            wait: self.wait(now())?,
+            attempt: self.attempt,
+            retry: self.retry()?,
+            error: self.error()?,
+            progress: optional(self.progress.as_deref())?,
+            output: optional(self.output.as_deref())?,
+            created_at: time(self.created_at),
+            started_at: self.started_at.map(time),
+            finished_at: self.finished_at.map(time),
+            deadline: time(self.deadline),
+            attempts,
+            node_name: self.node_name,
+            idempotency_key: self.idempotency_key,
+            submitted_by: self.submitted_by,
+        })
+    }
+}
+
+/// A row of `attempts`.
+#[derive(Clone, Debug, FromRow)]
+pub(super) struct AttemptRow {
+    number: u32,
+    command_id: String,
+    boot_id: String,
+    state: String,
+    dispatched_at: i64,
+    pub(super) accepted_at: Option<i64>,
+    finished_at: Option<i64>,
+    pub(super) last_sequence: i64,
+    error: Option<String>,
+    steps: String,
+}
+
+impl AttemptRow {
+    pub(super) fn boot(&self) -> Result<farrier::wire::BootId, StoreError> {
+        id(&self.boot_id)
+    }
+
+    pub(super) fn command(&self) -> Result<farrier::wire::CommandId, StoreError> {
+        id(&self.command_id)
+    }
+
+    pub(super) fn into_attempt(self) -> Result<Attempt, StoreError> {
+        Ok(Attempt {
+            number: self.number,
+            command: self.command()?,
+            boot_id: self.boot()?,
+            dispatched_at: time(self.dispatched_at),
+            accepted_at: self.accepted_at.map(time),
+            finished_at: self.finished_at.map(time),
+            error: optional(self.error.as_deref())?,
+            steps: from_json(&self.steps)?,
+            state: self.state,
+        })
+    }
+}
