@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use farrier::disk::Access;
 use farrier::handlers::{self, Context, Finished};
+use farrier::image::Limits;
 use farrier::telemetry::names;
 use farrier::wire::{CommandRef, CommandResult, ErrorCode, ErrorReport, Outcome, Verb, Work};
 use tokio::sync::mpsc;
@@ -25,6 +26,15 @@ pub struct Begin {
     pub work: Work,
 }
 
+/// What every operation is given.
+#[derive(Clone, Debug)]
+pub struct Means {
+    /// The devices that it may touch.
+    pub access: Access,
+    /// How long the server of an image may take.
+    pub limits: Limits,
+}
+
 /// Carries out what comes, until the sender is gone.
 pub async fn run(
     mut begin: mpsc::Receiver<Begin>,
@@ -36,7 +46,7 @@ pub async fn run(
     while let Some(Begin { operation, work }) = begin.recv().await {
         let started_at = Utc::now();
         info!(job = %operation.reference.job, attempt = operation.reference.attempt, verb = %operation.verb, "Begun.");
-        let finished = carry_out(work, &operation, access.clone()).await;
+        let finished = carry_out(work, &operation, means.clone()).await;
         ended(&operation, &finished, started_at);
         let sequence = operation.next_sequence();
         outbox.send(result(&identity, operation.reference, sequence, started_at, finished));
