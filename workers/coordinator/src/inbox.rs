@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use farrier::broker::{Broker, Delivery, Subscription, topology};
-use farrier::telemetry::names;
 use farrier::wire::{AgentEvent, Coded as _, ErrorReport};
 use futures_util::FutureExt as _;
 use tokio::time::sleep;
@@ -68,11 +67,8 @@ where
 /// Puts a message aside that cannot be processed, with the reason.
 pub(crate) async fn put_aside(delivery: Delivery, broker: &Broker, why: &ErrorReport) {
     warn!(code = %why.code, "a message goes to {}: {}", topology::DEAD, why.message);
-    match delivery.dead_letter(broker, why).await {
-        Ok(()) => metrics::counter!(names::DEAD_LETTERS, "code" => why.code.as_str()).increment(1),
-        Err(fault) => {
-            warn!(error = %fault.report(), "it could not be put aside and comes again");
-            sleep(PAUSE).await;
-        }
+    if let Err(fault) = delivery.dead_letter(broker, why).await {
+        warn!(error = %fault.report(), "it could not be put aside and comes again");
+        sleep(PAUSE).await;
     }
 }
