@@ -28,18 +28,18 @@ def main(schemas, broker, node, verb, spec="{}"):
     channels = json.loads((schemas / "asyncapi.json").read_text())["channels"]
     jobs = channels["jobs"]["bindings"]["amqp"]["exchange"]["name"]
     jobs_key = channels["jobs"]["address"]
-    events = channels["result"]["bindings"]["amqp"]["exchange"]["name"]
+    events = channels["events.result"]["bindings"]["amqp"]["exchange"]["name"]
 
     connection = pika.BlockingConnection(pika.URLParameters(broker))
     channel = connection.channel()
     inbox = channel.queue_declare("", exclusive=True).method.queue
-    for name in ("result", "job"):
+    for name in ("events.result", "events.job"):
         # `result.{site}.{rack}.{node}`: every site and every rack, this node alone.
         address = channels[name]["address"].replace("{node}", node)
         key = address.replace("{site}", "*").replace("{rack}", "*")
         channel.queue_bind(inbox, events, key)
 
-    job = json.loads((schemas / "examples" / f"{JOB}.json").read_text())
+    job = json.loads((schemas / "examples" / f"{JOB}.noop.json").read_text())
     job.update(id=str(uuid.uuid4()), source="/tests/foreign-client")
     job["data"] = {"job": str(uuid.uuid4()), "node": node, "verb": verb, "spec": json.loads(spec)}
     channel.confirm_delivery()
