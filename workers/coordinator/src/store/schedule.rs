@@ -38,7 +38,7 @@ impl Store {
         let ready: Vec<(String, String, String)> = sqlx::query_as(
             "SELECT jobs.id, nodes.boot_id, nodes.properties, min(jobs.number) FROM jobs JOIN nodes ON nodes.id = jobs.node_id \
              WHERE jobs.state = 'queued' AND jobs.not_before <= ?1 AND jobs.deadline > ?1 AND nodes.enrolment = 'enrolled' \
-             AND nodes.alive AND nodes.boot_id IS NOT NULL AND nodes.agent_state <> 'draining' \
+             AND nodes.alive AND nodes.boot_id IS NOT NULL AND nodes.agent_state NOT IN ('busy', 'draining') \
              AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.node_id = nodes.id \
              AND other.state IN ('dispatched', 'running', 'interrupted', 'cancelling')) \
              GROUP BY jobs.node_id LIMIT ?2",
@@ -79,7 +79,7 @@ impl Store {
             .bind(until)
             .execute(&mut *tx.inner)
             .await?;
-        sqlx::query("UPDATE nodes SET last_seen_at = ? WHERE alive")
+        sqlx::query("UPDATE nodes SET last_seen_at = ?1, alive_since = ?1 WHERE alive")
             .bind(tx.now)
             .execute(&mut *tx.inner)
             .await?;
@@ -205,9 +205,10 @@ impl Tx {
             }
             self.lose(&job, error).await?;
         }
-        // An agent that is there, is the same boot, and has not named the command for another lease has lost it; one that is away
-        // has until the bound to come back.
-        let lost = "jobs.state = 'interrupted' AND (jobs.wait_until < ?1 OR (jobs.state_since < ?1 - ?2 AND nodes.alive))";
+        // An agent that is there, is the same boot, and has not named the command for a lease has lost it. That time begins anew
+        // when it comes back from a silence: its result may be right behind its first word. One that is away has until the bound.
+        let lost = "jobs.state = 'interrupted' AND (jobs.wait_until < ?1 \
+                    OR (nodes.alive AND max(jobs.state_since, nodes.alive_since) < ?1 - ?2))";
         let query = format!("{JOBS} WHERE {lost}");
         let jobs: Vec<JobRow> = sqlx::query_as(sqlx::AssertSqlSafe(query))
             .bind(self.now)

@@ -1,0 +1,4 @@
+//! The store and the rules in it, without a broker: a real database on a file, and agents that are no more than what they say.
+
+mod lab;
+mod words;
