@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farrier::wire::api::StreamEvent;
-use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection as _, SqlitePool};
 use tokio::sync::Notify;
 
 pub use agents::Rules;
@@ -70,6 +70,11 @@ impl Store {
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(BUSY)
+            // SQLite itself rolls back what a full file system interrupts. sqlx then fails to, and takes the connection to be
+            // within a transaction for ever: one like that is closed, and another one opened.
+            // (The test before it waits for a rollback that is under way.)
+            .test_before_acquire(true)
+            .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
             .connect_with(options.clone())
             .await?;
         sqlx::migrate!("./migrations").run(&writer).await.map_err(StoreError::Migration)?;
