@@ -21,7 +21,8 @@ use std::time::Duration;
 use farrier::wire::api::StreamEvent;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection as _, SqlitePool};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
+use tokio::time::timeout;
 
 pub use agents::Rules;
 pub use error::StoreError;
@@ -42,6 +43,8 @@ const READERS: u32 = 4;
 pub struct Store {
     writer: SqlitePool,
     reader: SqlitePool,
+    /// Held by whoever writes, until what was written has been told: in that order the feed is told.
+    turn: Arc<Mutex<()>>,
     feed: Feed,
     signals: Arc<Signals>,
 }
@@ -83,7 +86,7 @@ impl Store {
             .acquire_timeout(BUSY)
             .connect_with(options.read_only(true))
             .await?;
-        Ok(Self { writer, reader, feed, signals: Arc::default() })
+        Ok(Self { writer, reader, turn: Arc::default(), feed, signals: Arc::default() })
     }
 
     /// Nodes, for the API.
@@ -126,6 +129,8 @@ impl Store {
     }
 
     async fn begin(&self) -> Result<Tx, StoreError> {
+        let turn = timeout(BUSY, Arc::clone(&self.turn).lock_owned()).await;
+        let turn = turn.map_err(|_| StoreError::Unavailable(sqlx::Error::PoolTimedOut))?;
         let inner = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let now = rows::now();
         Ok(Tx {
@@ -134,6 +139,7 @@ impl Store {
             feed: self.feed.clone(),
             signals: Arc::clone(&self.signals),
             after: After::default(),
+            _turn: turn,
         })
     }
 }
@@ -146,6 +152,7 @@ struct Tx {
     feed: Feed,
     signals: Arc<Signals>,
     after: After,
+    _turn: OwnedMutexGuard<()>,
 }
 
 #[derive(Default)]

@@ -67,8 +67,18 @@ impl Store {
         tx.commit().await
     }
 
-    /// Gives every running command a new lease and every agent the time of one to speak: for a coordinator that was away, and
-    /// could not hear them.
+    /// Ends what is past its deadline, and nothing else: for a coordinator that hears nobody.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn expire_deadlines(&self, bounds: &Bounds) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        tx.deadlines_passed(bounds).await?;
+        tx.commit().await
+    }
+
+    /// Gives every running command a new lease, every agent the time of one to speak, and every agent that an interrupted job
+    /// waits for its whole time again: for a coordinator that was away, and could not hear them.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -77,6 +87,10 @@ impl Store {
         let until = tx.now.saturating_add(micros(bounds.lease));
         sqlx::query("UPDATE jobs SET lease_until = max(coalesce(lease_until, 0), ?) WHERE state = 'running'")
             .bind(until)
+            .execute(&mut *tx.inner)
+            .await?;
+        sqlx::query("UPDATE jobs SET wait_until = min(?, deadline) WHERE state = 'interrupted'")
+            .bind(tx.now.saturating_add(micros(INTERRUPTED)))
             .execute(&mut *tx.inner)
             .await?;
         sqlx::query("UPDATE nodes SET last_seen_at = ?1, alive_since = ?1 WHERE alive")

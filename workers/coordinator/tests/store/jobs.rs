@@ -72,7 +72,7 @@ async fn an_unknown_agent_is_discovered_or_enrolled_as_configured() {
         assert_eq!(serde_json::to_value(node.enrolment).unwrap(), enrolment);
         assert_eq!((node.site.as_str(), node.agent.unwrap().hostname.as_str()), ("iad1", "host"));
         let declared = Item::DeclareQueue(agent.origin.node);
-        assert_eq!(lab.outbox().await.iter().any(|item| *item == declared), queues > 0);
+        assert_eq!(lab.outbox().await.contains(&declared), queues > 0);
     }
 }
 
@@ -319,4 +319,23 @@ async fn what_was_done_leaves_the_outbox_and_the_rest_stays() {
     let left: Vec<_> =
         lab.store.pending(0, 100).await.unwrap().into_iter().map(|pending| pending.id).collect();
     assert_eq!(left, pending[1..].iter().map(|pending| pending.id).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn while_nobody_is_heard_only_deadlines_end_anything() {
+    let lab = Lab::new().await;
+    let agent = lab.agent("n1").await;
+    let (running, _) = lab.running(&agent, "n1").await;
+    let other = lab.agent("n2").await;
+    let (interrupted, _) = lab.interrupted(&other, "n2").await;
+    let short = lab.submit(json!({"node": "n1", "verb": "noop", "timeout_seconds": 60})).await.id;
+    lab.hear(&agent.heartbeat(None)).await;
+    let before = lab.state(running).await;
+    lab.passes(3600).await;
+    lab.store.expire_deadlines(&BOUNDS).await.unwrap();
+    assert_eq!(lab.state(short).await, JobState::Failed);
+    assert_eq!(lab.state(running).await, before);
+    lab.store.renew_all(&BOUNDS).await.unwrap();
+    lab.after(30).await;
+    assert_eq!(lab.state(interrupted).await, JobState::Interrupted, "its agent has its whole time again");
 }
