@@ -1,0 +1,118 @@
+//! Writes an image to the root device of the node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BlockingRetryable as _, ConstantBuilder};
+
+use super::{Context, HandlerError, Steps};
+use crate::blocking;
+use crate::disk::{self, Access, Disk, DiskError, OpenDisk};
+use crate::image::{self, Image, ImageError, Target, Written};
+use crate::meter::Meter;
+use crate::wire::report::{DeployReport, Output, Partition};
+use crate::wire::{Coded as _, DeploySpec, ErrorCode};
+
+pub(super) const STEPS: usize = 3;
+
+/// Five seconds in all.
+const REREAD_TRIES: usize = 25;
+const REREAD_AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+pub(super) async fn deploy(
+    spec: &DeploySpec,
+    steps: &mut Steps<'_>,
+    output: &mut Option<Output>,
+) -> Result<(), HandlerError> {
+    let context = steps.context();
+    let chosen = steps.run("choose_root_device", async |_| choose(spec, &context.access).await).await?;
+    let (open, written) =
+        steps.run("write_image", async |meter| write(spec, &chosen, context, &meter).await).await?;
+    // A whole and verified image is on the disk. To stop now would only leave open what became of it.
+    let layout = steps.finish("verify_partitions", async |_| verify(open).await).await?;
+    *output = Some(Output::Deploy(DeployReport {
+        root_device: chosen.identity(),
+        image_source: spec.image_source.to_string(),
+        image_bytes: written.bytes,
+        image_checksum: written.checksum,
+        bytes_per_second: written.bytes_per_second(),
+        partitions: layout.partitions,
+        partition_table_reread: layout.reread,
+    }));
+    Ok(())
+}
+
+async fn choose(spec: &DeploySpec, access: &Access) -> Result<Disk, HandlerError> {
+    let access = access.clone();
+    let (hints, skip) = (spec.root_device.clone(), spec.skip_block_devices.clone());
+    blocking::run(move || {
+        access.check_destructive()?;
+        let disks = access.disks()?;
+        Ok(disk::choose_root(&disks, hints.as_ref(), &skip)?.clone())
+    })
+    .await
+}
+
+/// The disk stays open, so that nobody else takes it before it has been verified.
+async fn write(
+    spec: &DeploySpec,
+    chosen: &Disk,
+    context: &Context,
+    meter: &Meter,
+) -> Result<(Arc<OpenDisk>, Written), HandlerError> {
+    let (access, chosen) = (context.access.clone(), chosen.clone());
+    let (open, target) = blocking::run(move || {
+        let open = access.open(&chosen)?;
+        let target = target(&open)?;
+        open.recheck()?;
+        Ok::<_, HandlerError>((Arc::new(open), target))
+    })
+    .await?;
+    let image = Image { source: spec.image_source.clone(), checksum: spec.image_checksum };
+    let written = image::write(&image, target, &context.limits, meter).await?;
+    Ok((open, written))
+}
+
+/// What the disk looks like after an image was written to it.
+struct Layout {
+    partitions: Vec<Partition>,
+    reread: bool,
+}
+
+/// Reads the partitions back from the disk. A disk that has none, or whose kernel does not take them, is not left bootable.
+async fn verify(open: Arc<OpenDisk>) -> Result<Layout, HandlerError> {
+    blocking::run(move || {
+        let layout = read_layout(&open);
+        if layout.is_err()
+            && let Err(error) = target(&open).and_then(image::withdraw)
+        {
+            let disk = &open.disk().facts().name;
+            tracing::error!(disk, %error, "an image that is no use may have kept its partition table");
+        }
+        layout
+    })
+    .await
+}
+
+fn read_layout(open: &OpenDisk) -> Result<Layout, HandlerError> {
+    let partitions = disk::read_partitions(open)?;
+    if partitions.is_empty() {
+        let disk = open.disk().facts().name.clone();
+        return Err(HandlerError::NoPartitions { disk, sector: open.logical_sector() });
+    }
+    let reread = reread(open)?;
+    Ok(Layout { partitions, reread })
+}
+
+/// Whoever watches disks opens the partitions of one that was written, for a moment.
+fn reread(open: &OpenDisk) -> Result<bool, DiskError> {
+    let patience = ConstantBuilder::new().with_delay(REREAD_AGAIN_AFTER).with_max_times(REREAD_TRIES);
+    (|| open.reread_partition_table())
+        .retry(patience)
+        .when(|error| error.code() == ErrorCode::DeviceInUse)
+        .call()
+}
+
+fn target(open: &OpenDisk) -> Result<Target, ImageError> {
+    Target::of(open.disk().facts().name.clone(), open.file(), open.size(), open.logical_sector())
+}

@@ -1,0 +1,63 @@
+//! What can go wrong in a handler.
+
+use crate::disk::DiskError;
+use crate::hardware::HardwareError;
+use crate::image::ImageError;
+use crate::meter::Cancelled;
+use crate::wire::{Coded, ErrorCode};
+
+/// A step failed, or was told to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum HandlerError {
+    /// Told to stop.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+    /// A disk cannot be chosen, opened, erased or read.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// An image cannot be fetched or written.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The machine does not say what it is made of.
+    #[error(transparent)]
+    Hardware(#[from] HardwareError),
+    /// There is no disk to clean.
+    #[error(
+        "no disk to erase: this agent may touch none beside the {skipped} that skip_block_devices names; set allow_no_devices if a node without disks is clean"
+    )]
+    NothingToErase {
+        /// How many disks are to be left alone.
+        skipped: usize,
+    },
+    /// The image has been written and is no use on this disk.
+    #[error(
+        "the image is on {disk} and no partition of it can be used there, so its partition table was removed again; expected a GPT for sectors of {sector} bytes"
+    )]
+    NoPartitions {
+        /// The disk.
+        disk: String,
+        /// Bytes in a logical sector of it.
+        sector: u32,
+    },
+}
+
+impl HandlerError {
+    /// Whether it is no fault but the answer to a request to stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.code() == ErrorCode::Cancelled
+    }
+}
+
+impl Coded for HandlerError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Cancelled(_) => ErrorCode::Cancelled,
+            Self::Disk(error) => error.code(),
+            Self::Image(error) => error.code(),
+            Self::Hardware(error) => error.code(),
+            Self::NothingToErase { .. } => ErrorCode::NothingToErase,
+            Self::NoPartitions { .. } => ErrorCode::ImageNotBootable,
+        }
+    }
+}
