@@ -8,6 +8,7 @@ pub mod broker;
 pub mod config;
 mod direct;
 pub mod disk;
+pub mod handlers;
 pub mod hardware;
 pub mod image;
 mod ioctl;

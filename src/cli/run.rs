@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 use super::error::Failure;
 use super::exit::Exit;
 use super::output::Output;
-use super::progress::Board;
 use super::report::{output_text, steps_text};
 use super::spec::{SpecArgs, verb_parser};
+use farrier::terminal::Board;
 
 #[derive(Debug, Args)]
 #[command(after_help = Exit::help())]

@@ -17,8 +17,17 @@ impl LoopDevice {
     /// # Errors
     /// When `losetup` fails: says what it said.
     pub fn attach(file: &Path, sector: u32) -> anyhow::Result<Self> {
+        Self::attach_with(file, sector, &[])
+    }
+
+    /// Like [`LoopDevice::attach`], with options of losetup such as `--partscan` or `--read-only`.
+    ///
+    /// # Errors
+    /// When `losetup` fails: says what it said.
+    pub fn attach_with(file: &Path, sector: u32, options: &[&str]) -> anyhow::Result<Self> {
         let output = Command::new("losetup")
             .args(["--find", "--show", "--sector-size", &sector.to_string()])
+            .args(options)
             .arg(file)
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .output()

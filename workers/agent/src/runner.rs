@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use farrier::disk::Access;
 use farrier::handlers::{self, Context, Finished};
+use farrier::image::Limits;
 use farrier::telemetry::names;
 use farrier::wire::{CommandRef, CommandResult, ErrorCode, ErrorReport, Outcome, Verb, Work};
 use tokio::sync::mpsc;
@@ -18,25 +19,34 @@ use crate::outbox::Outbox;
 
 /// A command that was accepted and acked: it may begin.
 #[derive(Debug)]
-pub struct Begin {
+pub(crate) struct Begin {
     /// What the rest of the agent sees of it.
-    pub operation: Arc<Operation>,
+    pub(crate) operation: Arc<Operation>,
     /// What to do.
-    pub work: Work,
+    pub(crate) work: Work,
+}
+
+/// What every operation is given.
+#[derive(Clone, Debug)]
+pub(crate) struct Means {
+    /// The devices that it may touch.
+    pub(crate) access: Access,
+    /// How long the server of an image may take.
+    pub(crate) limits: Limits,
 }
 
 /// Carries out what comes, until the sender is gone.
-pub async fn run(
+pub(crate) async fn run(
     mut begin: mpsc::Receiver<Begin>,
     identity: Identity,
-    access: Access,
+    means: Means,
     desk: Desk,
     outbox: Outbox,
 ) {
     while let Some(Begin { operation, work }) = begin.recv().await {
         let started_at = Utc::now();
         info!(job = %operation.reference.job, attempt = operation.reference.attempt, verb = %operation.verb, "Begun.");
-        let finished = carry_out(work, &operation, access.clone()).await;
+        let finished = carry_out(work, &operation, means.clone()).await;
         ended(&operation, &finished, started_at);
         let sequence = operation.next_sequence();
         outbox.send(result(&identity, operation.reference, sequence, started_at, finished));
@@ -45,8 +55,13 @@ pub async fn run(
 }
 
 /// Runs the handler in a task of its own, so that its panic is a failed result and not the end of the agent.
-async fn carry_out(work: Work, operation: &Operation, access: Access) -> Finished {
-    let context = Context { access, cancel: operation.cancel.clone(), progress: operation.progress.clone() };
+async fn carry_out(work: Work, operation: &Operation, means: Means) -> Finished {
+    let context = Context {
+        access: means.access,
+        limits: means.limits,
+        cancel: operation.cancel.clone(),
+        progress: operation.progress.clone(),
+    };
     match tokio::spawn(async move { handlers::carry_out(&work, &context).await }).await {
         Ok(finished) => finished,
         Err(error) => panicked(operation.verb, error),
@@ -116,8 +131,7 @@ fn result(
 }
 
 /// The result of a command that was never begun.
-#[must_use]
-pub fn refusal(
+pub(crate) fn refusal(
     identity: &Identity,
     reference: CommandRef,
     outcome: Outcome,

@@ -19,7 +19,8 @@ use crate::identity::{Identity, VERSION};
 use crate::mailbox::Mailbox;
 use crate::operation::Desk;
 use crate::outbox::{self, Outbox};
-use crate::{runner, voice};
+use crate::runner::{self, Means};
+use crate::voice;
 
 /// How long a cancelled operation and then the outbox have to end while draining.
 const LAST_WORDS: Duration = Duration::from_secs(30);
@@ -45,9 +46,10 @@ pub async fn run(config: Config) -> Result<()> {
     let beat = Arc::new(Notify::new());
     let (begin, begun) = mpsc::channel(1);
 
+    let means = Means { access: access.clone(), limits: config.limits };
     let mut parts = JoinSet::new();
     parts.spawn(outbox::run(unsent, identity.clone(), broker.clone()));
-    parts.spawn(runner::run(begun, identity.clone(), access.clone(), desk.clone(), outbox.clone()));
+    parts.spawn(runner::run(begun, identity.clone(), means, desk.clone(), outbox.clone()));
     parts.spawn(voice::hello(identity.clone(), broker.clone(), desk.clone(), access.is_ramdisk()));
     parts.spawn(voice::progress(identity.clone(), broker.clone(), desk.clone()));
     let interval = config.heartbeat;
