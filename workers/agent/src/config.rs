@@ -162,9 +162,10 @@ impl Config {
             metrics_listen: settings.metrics_listen,
             heartbeat: Duration::from_secs(heartbeat),
             drain: Duration::from_secs(settings.drain_seconds.unwrap_or(600)),
-            limits: settings
-                .image_stall_seconds
-                .map_or_else(Limits::default, |seconds| Limits { stall: Duration::from_secs(seconds), ..Limits::default() }),
+            limits: settings.image_stall_seconds.map_or_else(Limits::default, |seconds| Limits {
+                stall: Duration::from_secs(seconds),
+                ..Limits::default()
+            }),
             log_format: settings.log_format.unwrap_or_default(),
         })
     }
