@@ -4,10 +4,12 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use farrier_testbed::lab_disk;
 use serde_json::{Value, json};
 
 const NODE: &str = "4c4c4544-0042-3510-8054-b3c04f4e3932";
@@ -104,6 +106,51 @@ fn a_coordinator_that_is_not_there_ends_with_3_and_shows_no_secret() {
     let (_, err) = ends_with(&run(&["job", "watch", JOB, "--json", "--api", &api]), 3);
     let error: Value = serde_json::from_str(&err).unwrap();
     assert_eq!(error["code"], "http-connect");
+}
+
+#[test]
+fn inspect_here_sees_lab_disks_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("lab.img");
+    lab_disk::create(&disk, 4 << 20).unwrap();
+    let disk = disk.canonicalize().unwrap();
+    let output = run(&["run", "inspect", "--json", "--lab-disk", disk.to_str().unwrap()]);
+    let (out, _) = ends_with(&output, 0);
+    let ran: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(ran["outcome"], "succeeded");
+    let disks = ran["output"]["inventory"]["disks"].as_array().unwrap();
+    let names: Vec<_> = disks.iter().map(|disk| disk["name"].as_str().unwrap()).collect();
+    assert_eq!(names, [disk.to_str().unwrap()]);
+    assert!(ran["output"]["inventory"]["cpu"]["count"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn clean_here_is_refused_without_a_lab_disk() {
+    let (out, err) = ends_with(&run(&["run", "clean", "--json"]), 1);
+    let ran: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (ran["outcome"].as_str(), ran["error"]["code"].as_str()),
+        (Some("failed"), Some("no-lab-disks"))
+    );
+    assert!(err.is_empty(), "{err}");
+    let (_, err) = ends_with(&run(&["run", "clean"]), 1);
+    assert!(err.contains("--lab-disk") && err.contains("[no-lab-disks]"), "{err}");
+}
+
+#[test]
+fn clean_here_erases_the_lab_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("lab.img");
+    lab_disk::create(&disk, 4 << 20).unwrap();
+    assert!(!is_zero(&disk));
+    let output = farrier(&["run", "clean"]).env("FARRIER_LAB_DISK", &disk).output().unwrap();
+    let (out, err) = ends_with(&output, 0);
+    assert!(out.contains("erase_devices") && err.contains("clean 2/3 erase_devices_metadata"), "{out}{err}");
+    assert!(is_zero(&disk));
+}
+
+fn is_zero(path: &Path) -> bool {
+    std::fs::read(path).unwrap().iter().all(|byte| *byte == 0)
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub(crate) enum Failure {
     Unreadable { what: &'static str, path: PathBuf, source: std::io::Error },
     #[error("cannot write to standard output: {0}")]
     Output(#[from] std::io::Error),
+    #[error("{0}")]
+    Here(ErrorReport),
 }
 
 impl From<DecodeError> for Failure {
@@ -42,7 +44,7 @@ impl Failure {
         match self {
             Self::Client(error) => error.exit(),
             Self::Spec(_) | Self::Flag { .. } | Self::Unreadable { .. } => Exit::Usage,
-            Self::Output(_) => Exit::Failed,
+            Self::Output(_) | Self::Here(_) => Exit::Failed,
         }
     }
 
@@ -54,6 +56,7 @@ impl Failure {
             Self::Flag { .. } => ErrorReport::new(ErrorCode::BadSchema, self.to_string()),
             Self::Unreadable { .. } => ErrorReport::new(ErrorCode::BadConfig, self.to_string()),
             Self::Output(_) => ErrorReport::new(ErrorCode::Internal, self.to_string()),
+            Self::Here(report) => report.clone(),
         }
     }
 }

@@ -37,8 +37,9 @@ pub fn erase(disk: &OpenDisk, meter: &Meter) -> Result<EraseReport, DiskError> {
                 return Ok(report(CleanStep::EraseDevices, disk, method.name(), tried, proof, begun));
             }
             Err(error @ (DiskError::Io { .. } | DiskError::EraseNotProven { .. })) => {
-                tracing::warn!(disk = disk.name(), ?method, %error, "an erasure did not do; trying the next");
-                tried.push(format!("{}: {}", method.kernel_name(), error.report().message));
+                let said = format!("{}: {}", method.kernel_name(), error.report().message);
+                tracing::info!(disk = disk.name(), said, "this way to erase did not do; trying the next");
+                tried.push(said);
             }
             Err(error) => return Err(error),
         }

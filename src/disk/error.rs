@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use nix::libc;
+
 use crate::meter::Cancelled;
 use crate::wire::{Coded, ErrorCode};
 
@@ -89,7 +91,7 @@ pub enum DiskError {
     },
 
     /// A read, a write or a flush failed.
-    #[error("cannot {action} {disk}{}; is the disk failing?", at(*offset))]
+    #[error("cannot {action} {disk}{}{}", at(*offset), advice(source))]
     Io {
         /// The disk.
         disk: String,
@@ -178,6 +180,16 @@ impl Coded for DiskError {
             Self::EraseNotProven { .. } => ErrorCode::EraseNotProven,
             Self::BadPartitionTable { .. } => ErrorCode::ImageNotBootable,
         }
+    }
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENXIO | libc::ENODEV) => "; it is gone",
+        Some(libc::EIO | libc::EREMOTEIO | libc::ETIMEDOUT) => {
+            "; it may be failing, see the log of the kernel"
+        }
+        _ => "",
     }
 }
 

@@ -107,6 +107,53 @@ fn as_usize(bytes: u64) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::Access;
+
+    fn disk_with(length: usize, dirty: Option<usize>) -> (tempfile::TempDir, OpenDisk) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk");
+        let mut content = vec![0; length];
+        if let Some(at) = dirty {
+            content[at] = 0xa5;
+        }
+        std::fs::write(&path, content).unwrap();
+        let access = Access::detect(vec![path]).unwrap();
+        let open = access.open(&access.disks().unwrap()[0]).unwrap();
+        open.flush().unwrap();
+        (dir, open)
+    }
+
+    #[test]
+    fn one_byte_that_is_left_is_found_where_it_is() {
+        const LENGTH: usize = (2 << 20) + 4097;
+        for at in [0, 511, 4096, 1 << 20, (2 << 20) - 1, LENGTH - 1] {
+            let (_dir, disk) = disk_with(LENGTH, Some(at));
+            let whole = Region { start: 0, end: LENGTH as u64 };
+            let error = all_zero(&disk, &[whole], &Meter::unobserved()).unwrap_err();
+            assert!(
+                matches!(error, DiskError::EraseNotProven { offset, found: 0xa5, .. } if offset == at as u64),
+                "{error}"
+            );
+            let message = error.to_string();
+            assert!(message.contains(disk.name()) && message.contains("0xa5"), "{message}");
+        }
+    }
+
+    #[test]
+    fn only_the_regions_are_read() {
+        let (_dir, disk) = disk_with(10_000, Some(5000));
+        let region = |start, end| Region { start, end };
+        let around = [region(100, 5000), region(5001, 10_000)];
+        assert_eq!(all_zero(&disk, &around, &Meter::unobserved()).unwrap(), 9899);
+        assert!(all_zero(&disk, &[region(4999, 5001)], &Meter::unobserved()).is_err());
+    }
+
+    #[test]
+    fn a_disk_that_ends_early_is_a_fault() {
+        let (_dir, disk) = disk_with(4096, None);
+        let error = all_zero(&disk, &[Region { start: 0, end: 4097 }], &Meter::unobserved()).unwrap_err();
+        assert!(matches!(error, DiskError::Io { .. }), "{error}");
+    }
 
     #[test]
     fn finds_the_first_byte_that_is_not_zero() {

@@ -1,16 +1,23 @@
 //! Writes an image to the root device of the node.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BlockingRetryable as _, ConstantBuilder};
 
 use super::{Context, HandlerError, Steps};
 use crate::blocking;
-use crate::disk::{self, Access, Disk, OpenDisk};
+use crate::disk::{self, Access, Disk, DiskError, OpenDisk};
 use crate::image::{self, Image, ImageError, Target, Written};
 use crate::meter::Meter;
-use crate::wire::DeploySpec;
 use crate::wire::report::{DeployReport, Output, Partition};
+use crate::wire::{Coded as _, DeploySpec, ErrorCode};
 
 pub(super) const STEPS: usize = 3;
+
+/// Five seconds in all.
+const REREAD_TRIES: usize = 25;
+const REREAD_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 pub(super) async fn deploy(
     spec: &DeploySpec,
@@ -93,8 +100,17 @@ fn read_layout(open: &OpenDisk) -> Result<Layout, HandlerError> {
         let disk = open.disk().facts().name.clone();
         return Err(HandlerError::NoPartitions { disk, sector: open.logical_sector() });
     }
-    let reread = open.reread_partition_table()?;
+    let reread = reread(open)?;
     Ok(Layout { partitions, reread })
+}
+
+/// Whoever watches disks opens the partitions of one that was written, for a moment.
+fn reread(open: &OpenDisk) -> Result<bool, DiskError> {
+    let patience = ConstantBuilder::new().with_delay(REREAD_AGAIN_AFTER).with_max_times(REREAD_TRIES);
+    (|| open.reread_partition_table())
+        .retry(patience)
+        .when(|error| error.code() == ErrorCode::DeviceInUse)
+        .call()
 }
 
 fn target(open: &OpenDisk) -> Result<Target, ImageError> {

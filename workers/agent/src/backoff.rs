@@ -6,7 +6,7 @@ const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// Waits before try number `tries + 2`.
-pub async fn pause(tries: u32) {
+pub(crate) async fn pause(tries: u32) {
     tokio::time::sleep(rand::random_range(Duration::ZERO..=bound(tries))).await;
 }
 

@@ -75,6 +75,7 @@ layer!(Settings {
     metrics_listen,
     heartbeat_seconds,
     drain_seconds,
+    image_stall_seconds,
     log_format,
 });
 

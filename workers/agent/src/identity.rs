@@ -7,11 +7,11 @@ use chrono::{DateTime, Utc};
 use farrier::wire::{Event, Origin, Payload};
 
 /// The version of this agent.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Who this agent is, for as long as it runs. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub(crate) struct Identity {
     shared: Arc<Shared>,
 }
 
@@ -25,39 +25,33 @@ struct Shared {
 
 impl Identity {
     /// Begins a boot.
-    #[must_use]
-    pub fn new(origin: Origin, hostname: String) -> Self {
+    pub(crate) fn new(origin: Origin, hostname: String) -> Self {
         let shared = Shared { origin, hostname, started_at: Utc::now(), started: Instant::now() };
         Self { shared: Arc::new(shared) }
     }
 
     /// The node, where it stands, and this boot.
-    #[must_use]
-    pub fn origin(&self) -> &Origin {
+    pub(crate) fn origin(&self) -> &Origin {
         &self.shared.origin
     }
 
     /// The hostname.
-    #[must_use]
-    pub fn hostname(&self) -> &str {
+    pub(crate) fn hostname(&self) -> &str {
         &self.shared.hostname
     }
 
     /// When this boot began, by this machine's clock.
-    #[must_use]
-    pub fn started_at(&self) -> DateTime<Utc> {
+    pub(crate) fn started_at(&self) -> DateTime<Utc> {
         self.shared.started_at
     }
 
     /// Seconds since this boot began, by a clock that nobody sets.
-    #[must_use]
-    pub fn uptime_seconds(&self) -> u64 {
+    pub(crate) fn uptime_seconds(&self) -> u64 {
         self.shared.started.elapsed().as_secs()
     }
 
     /// Wraps what this agent says.
-    #[must_use]
-    pub fn event<T: Payload>(&self, data: T) -> Event<T> {
+    pub(crate) fn event<T: Payload>(&self, data: T) -> Event<T> {
         let node = self.origin().node;
         Event::new(format!("/agents/{node}"), node.to_string(), data)
     }

@@ -10,7 +10,7 @@ const REMEMBERED: usize = 4096;
 
 /// What to do with a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Take it.
     Accept,
     /// It was taken before: nothing is to be done, its result has been or will be sent.
@@ -23,7 +23,7 @@ pub enum Verdict {
 
 /// What the agent is doing when a command comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Occupation {
+pub(crate) enum Occupation {
     /// Nothing.
     Idle,
     /// It carries out a command.
@@ -34,7 +34,7 @@ pub enum Occupation {
 
 /// Remembers the newest attempt of each job and the commands that were cancelled.
 #[derive(Debug)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     node: NodeId,
     boot: BootId,
     newest: HashMap<JobId, CommandRef>,
@@ -45,8 +45,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// An empty ledger of one boot.
-    #[must_use]
-    pub fn new(node: NodeId, boot: BootId) -> Self {
+    pub(crate) fn new(node: NodeId, boot: BootId) -> Self {
         Self {
             node,
             boot,
@@ -58,8 +57,7 @@ impl Ledger {
     }
 
     /// Judges a command. Changes nothing: see [`Ledger::took`].
-    #[must_use]
-    pub fn judge(&self, command: &RunCommand, occupation: Occupation, now: DateTime<Utc>) -> Verdict {
+    pub(crate) fn judge(&self, command: &RunCommand, occupation: Occupation, now: DateTime<Utc>) -> Verdict {
         let reject = |code, message: String| Verdict::Reject(ErrorReport::new(code, message));
         let asked = command.reference;
         if command.node != self.node {
@@ -117,7 +115,7 @@ impl Ledger {
     }
 
     /// Remembers a command that was accepted or refused for good.
-    pub fn took(&mut self, command: CommandRef) {
+    pub(crate) fn took(&mut self, command: CommandRef) {
         if self.newest.insert(command.job, command).is_none() {
             self.order.push_back(command.job);
             if self.order.len() > REMEMBERED
@@ -129,7 +127,7 @@ impl Ledger {
     }
 
     /// Remembers that a command shall not be begun, should it still come.
-    pub fn cancelled(&mut self, command: CommandId) {
+    pub(crate) fn cancelled(&mut self, command: CommandId) {
         if self.cancelled.insert(command) {
             self.cancelled_order.push_back(command);
             if self.cancelled_order.len() > REMEMBERED

@@ -22,24 +22,24 @@ const PREFETCH: u16 = 8;
 
 /// What the mailbox needs of the rest of the agent.
 #[derive(Debug)]
-pub struct Mailbox {
+pub(crate) struct Mailbox {
     /// Who this agent is.
-    pub identity: Identity,
+    pub(crate) identity: Identity,
     /// The connection.
-    pub broker: Broker,
+    pub(crate) broker: Broker,
     /// Whether an operation runs.
-    pub desk: Desk,
+    pub(crate) desk: Desk,
     /// Where refusals go.
-    pub outbox: Outbox,
+    pub(crate) outbox: Outbox,
     /// Where accepted commands go.
-    pub begin: mpsc::Sender<Begin>,
+    pub(crate) begin: mpsc::Sender<Begin>,
     /// Told when a heartbeat is wanted at once.
-    pub beat: Arc<Notify>,
+    pub(crate) beat: Arc<Notify>,
 }
 
 impl Mailbox {
     /// Takes commands until the broker is closed.
-    pub async fn run(self) {
+    pub(crate) async fn run(self) {
         let origin = self.identity.origin();
         let mut ledger = Ledger::new(origin.node, origin.boot_id);
         let mut commands =

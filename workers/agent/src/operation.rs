@@ -11,22 +11,21 @@ use crate::ledger::Occupation;
 
 /// A command that was accepted.
 #[derive(Debug)]
-pub struct Operation {
+pub(crate) struct Operation {
     /// Which attempt.
-    pub reference: CommandRef,
+    pub(crate) reference: CommandRef,
     /// The verb.
-    pub verb: Verb,
+    pub(crate) verb: Verb,
     /// Cancelled when it shall stop.
-    pub cancel: CancellationToken,
+    pub(crate) cancel: CancellationToken,
     /// Where its handler shows how far it is.
-    pub progress: watch::Sender<Option<StepProgress>>,
+    pub(crate) progress: watch::Sender<Option<StepProgress>>,
     sequence: AtomicU64,
 }
 
 impl Operation {
     /// A command that is about to begin.
-    #[must_use]
-    pub fn new(reference: CommandRef, verb: Verb) -> Self {
+    pub(crate) fn new(reference: CommandRef, verb: Verb) -> Self {
         Self {
             reference,
             verb,
@@ -37,20 +36,19 @@ impl Operation {
     }
 
     /// The number of the next message about this command, from 1.
-    pub fn next_sequence(&self) -> u64 {
+    pub(crate) fn next_sequence(&self) -> u64 {
         self.sequence.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// What is told about it in a heartbeat.
-    #[must_use]
-    pub fn running(&self) -> Running {
+    pub(crate) fn running(&self) -> Running {
         Running { reference: self.reference, verb: self.verb, progress: self.progress.borrow().clone() }
     }
 }
 
 /// Whether an operation runs, and whether another may begin. Cheap to clone; all clones are the same desk.
 #[derive(Clone, Debug)]
-pub struct Desk {
+pub(crate) struct Desk {
     state: watch::Sender<State>,
 }
 
@@ -62,14 +60,12 @@ struct State {
 
 impl Desk {
     /// An empty desk.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { state: watch::Sender::new(State::default()) }
     }
 
     /// What a new command would meet.
-    #[must_use]
-    pub fn occupation(&self) -> Occupation {
+    pub(crate) fn occupation(&self) -> Occupation {
         let state = self.state.borrow();
         match &state.operation {
             Some(operation) => Occupation::Busy(operation.reference),
@@ -79,8 +75,7 @@ impl Desk {
     }
 
     /// The word for it on the wire.
-    #[must_use]
-    pub fn agent_state(&self) -> AgentState {
+    pub(crate) fn agent_state(&self) -> AgentState {
         let state = self.state.borrow();
         match (state.draining, &state.operation) {
             (true, _) => AgentState::Draining,
@@ -90,30 +85,29 @@ impl Desk {
     }
 
     /// The operation that runs.
-    #[must_use]
-    pub fn operation(&self) -> Option<Arc<Operation>> {
+    pub(crate) fn operation(&self) -> Option<Arc<Operation>> {
         self.state.borrow().operation.clone()
     }
 
     /// Puts an operation on the desk.
-    pub fn occupy(&self, operation: Arc<Operation>) {
+    pub(crate) fn occupy(&self, operation: Arc<Operation>) {
         metrics::gauge!(farrier::telemetry::names::BUSY).set(1.0);
         self.state.send_modify(|state| state.operation = Some(operation));
     }
 
     /// Clears the desk.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         metrics::gauge!(farrier::telemetry::names::BUSY).set(0.0);
         self.state.send_modify(|state| state.operation = None);
     }
 
     /// Lets nothing begin from now on.
-    pub fn drain(&self) {
+    pub(crate) fn drain(&self) {
         self.state.send_modify(|state| state.draining = true);
     }
 
     /// Tells the operation to stop if it is the one named; says whether it is.
-    pub fn cancel(&self, command: CommandId) -> bool {
+    pub(crate) fn cancel(&self, command: CommandId) -> bool {
         match self.operation() {
             Some(operation) if operation.reference.command == command => {
                 operation.cancel.cancel();
@@ -124,7 +118,7 @@ impl Desk {
     }
 
     /// Waits until an operation is on the desk.
-    pub async fn occupied(&self) -> Arc<Operation> {
+    pub(crate) async fn occupied(&self) -> Arc<Operation> {
         let mut state = self.state.subscribe();
         // The sender is `self`: it cannot be gone.
         match state.wait_for(|state| state.operation.is_some()).await.map(|state| state.operation.clone()) {
@@ -134,7 +128,7 @@ impl Desk {
     }
 
     /// Waits until this operation is no longer on the desk.
-    pub async fn left(&self, operation: &Arc<Operation>) {
+    pub(crate) async fn left(&self, operation: &Arc<Operation>) {
         let mut state = self.state.subscribe();
         let left = state
             .wait_for(|state| !state.operation.as_ref().is_some_and(|other| Arc::ptr_eq(other, operation)));
@@ -144,7 +138,7 @@ impl Desk {
     }
 
     /// Waits until nothing is on the desk.
-    pub async fn cleared(&self) {
+    pub(crate) async fn cleared(&self) {
         let mut state = self.state.subscribe();
         if state.wait_for(|state| state.operation.is_none()).await.is_err() {
             std::future::pending().await

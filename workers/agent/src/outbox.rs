@@ -11,21 +11,20 @@ use crate::identity::Identity;
 
 /// Takes results. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     queue: mpsc::UnboundedSender<CommandResult>,
     depth: watch::Sender<u64>,
 }
 
 /// The other end of the outbox: what [`run`] sends from.
 #[derive(Debug)]
-pub struct Unsent {
+pub(crate) struct Unsent {
     queue: mpsc::UnboundedReceiver<CommandResult>,
     depth: watch::Sender<u64>,
 }
 
 /// An empty outbox. It has no bound of its own: what enters is bounded by the mailbox, which takes one command at a time.
-#[must_use]
-pub fn outbox() -> (Outbox, Unsent) {
+pub(crate) fn outbox() -> (Outbox, Unsent) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let depth = watch::Sender::new(0);
     (Outbox { queue: sender, depth: depth.clone() }, Unsent { queue: receiver, depth })
@@ -33,21 +32,21 @@ pub fn outbox() -> (Outbox, Unsent) {
 
 impl Outbox {
     /// Puts a result in.
-    pub fn send(&self, result: CommandResult) {
+    pub(crate) fn send(&self, result: CommandResult) {
         self.depth.send_modify(|depth| *depth += 1);
         // The receiver lives as long as the agent: when it is gone, the process ends with its error.
         let _ = self.queue.send(result);
     }
 
     /// Waits until everything has been confirmed.
-    pub async fn flushed(&self) {
+    pub(crate) async fn flushed(&self) {
         // The sender is `self`: it cannot be gone.
         let _ = self.depth.subscribe().wait_for(|depth| *depth == 0).await;
     }
 }
 
 /// Sends what is in the outbox, oldest first, each until it is confirmed.
-pub async fn run(mut unsent: Unsent, identity: Identity, broker: Broker) {
+pub(crate) async fn run(mut unsent: Unsent, identity: Identity, broker: Broker) {
     while let Some(result) = unsent.queue.recv().await {
         report(&unsent.depth);
         let command = result.reference.command;

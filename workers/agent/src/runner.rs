@@ -19,27 +19,27 @@ use crate::outbox::Outbox;
 
 /// A command that was accepted and acked: it may begin.
 #[derive(Debug)]
-pub struct Begin {
+pub(crate) struct Begin {
     /// What the rest of the agent sees of it.
-    pub operation: Arc<Operation>,
+    pub(crate) operation: Arc<Operation>,
     /// What to do.
-    pub work: Work,
+    pub(crate) work: Work,
 }
 
 /// What every operation is given.
 #[derive(Clone, Debug)]
-pub struct Means {
+pub(crate) struct Means {
     /// The devices that it may touch.
-    pub access: Access,
+    pub(crate) access: Access,
     /// How long the server of an image may take.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
 }
 
 /// Carries out what comes, until the sender is gone.
-pub async fn run(
+pub(crate) async fn run(
     mut begin: mpsc::Receiver<Begin>,
     identity: Identity,
-    access: Access,
+    means: Means,
     desk: Desk,
     outbox: Outbox,
 ) {
@@ -55,8 +55,13 @@ pub async fn run(
 }
 
 /// Runs the handler in a task of its own, so that its panic is a failed result and not the end of the agent.
-async fn carry_out(work: Work, operation: &Operation, access: Access) -> Finished {
-    let context = Context { access, cancel: operation.cancel.clone(), progress: operation.progress.clone() };
+async fn carry_out(work: Work, operation: &Operation, means: Means) -> Finished {
+    let context = Context {
+        access: means.access,
+        limits: means.limits,
+        cancel: operation.cancel.clone(),
+        progress: operation.progress.clone(),
+    };
     match tokio::spawn(async move { handlers::carry_out(&work, &context).await }).await {
         Ok(finished) => finished,
         Err(error) => panicked(operation.verb, error),
@@ -126,8 +131,7 @@ fn result(
 }
 
 /// The result of a command that was never begun.
-#[must_use]
-pub fn refusal(
+pub(crate) fn refusal(
     identity: &Identity,
     reference: CommandRef,
     outcome: Outcome,

@@ -16,7 +16,7 @@ use crate::operation::Desk;
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// Says hello after every connection, until it is confirmed.
-pub async fn hello(identity: Identity, broker: Broker, desk: Desk, ramdisk: bool) {
+pub(crate) async fn hello(identity: Identity, broker: Broker, desk: Desk, ramdisk: bool) {
     let mut status = broker.status();
     loop {
         let mut tries = 0;
@@ -50,7 +50,7 @@ pub async fn hello(identity: Identity, broker: Broker, desk: Desk, ramdisk: bool
 }
 
 /// Says every `interval`, jittered by a fifth, what the agent does; at once when `beat` asks.
-pub async fn heartbeat(
+pub(crate) async fn heartbeat(
     identity: Identity,
     broker: Broker,
     desk: Desk,
@@ -78,7 +78,7 @@ pub async fn heartbeat(
 }
 
 /// Says once a second how far the running operation is, when that has changed.
-pub async fn progress(identity: Identity, broker: Broker, desk: Desk) {
+pub(crate) async fn progress(identity: Identity, broker: Broker, desk: Desk) {
     loop {
         let operation = desk.occupied().await;
         let mut shown = operation.progress.subscribe();

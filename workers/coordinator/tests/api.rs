@@ -102,7 +102,7 @@ impl Server {
             return;
         };
         let responses = &item[method.to_lowercase()]["responses"];
-        let response = responses.get(status.to_string()).unwrap_or(&responses["default"]);
+        let response = responses.get(status.to_string()).unwrap_or_else(|| &responses["default"]);
         if response.is_null() {
             assert_eq!(kind, "application/problem+json", "{method} {path} {status} is not in the document");
             return;
@@ -334,7 +334,7 @@ async fn jobs_are_listed_the_newest_first_in_pages_and_by_filter() {
     let (count, found) = pages(&server, "/v1/jobs?limit=2&node=n1", "id").await;
     ids.sort();
     assert_eq!((count, found), (3, ids));
-    assert_eq!(pages(&server, "/v1/jobs?node=n2", "id").await.1, [other.clone()]);
+    assert_eq!(pages(&server, "/v1/jobs?node=n2", "id").await.1, std::slice::from_ref(&other));
 
     // No body is no reason.
     server.ask("POST", &format!("/v1/jobs/{other}/cancel"), None, 202).await;
