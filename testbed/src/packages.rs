@@ -47,6 +47,11 @@ pub const TESTS: &[Package] = &[
         "the AMQP client of the foreign-client test",
     ),
     package(
+        "python3-jsonschema",
+        "/usr/lib/python3/dist-packages/jsonschema",
+        "holds messages against schemas/ in that test",
+    ),
+    package(
         "prometheus",
         "/usr/bin/promtool",
         "promtool, which checks the Prometheus configuration and rules",

@@ -38,7 +38,7 @@ async fn what_was_said_before_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_may_come_before_the_acceptance() {
-    let mut lab = Lab::start(Fleet::builder().agents(1).accept_seconds(60)).await;
+    let lab = Lab::start(Fleet::builder().agents(1).accept_seconds(60)).await;
     let mut tap = Tap::open(&lab.fleet.rabbitmq.amqp_url(), &lab.node()).await;
     // An agent that is stopped takes no command: its events are made here, from those of an earlier job.
     let model = lab.api.submit(&json!({"node": lab.node(), "verb": "noop"})).await.unwrap();

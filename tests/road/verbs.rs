@@ -16,7 +16,7 @@ async fn each_verb_goes_the_whole_road() {
     lab.succeeds(&noop).await;
 
     let missing = lab.api.request(Method::GET, &format!("v1/nodes/{node}/inventory"), None).await.unwrap();
-    assert_eq!(missing.success().unwrap_err().to_string().contains("404"), true);
+    assert!(missing.success().unwrap_err().to_string().contains("404"));
     let inspect = lab.api.submit(&json!({"node": node, "verb": "inspect"})).await.unwrap();
     lab.succeeds(&inspect).await;
     let inventory = lab.api.get(&format!("v1/nodes/{node}/inventory")).await.unwrap()["inventory"].clone();
