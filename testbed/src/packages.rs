@@ -40,6 +40,8 @@ pub const FLEET: &[Package] = &[
 /// What the tests need beside [`FLEET`].
 pub const TESTS: &[Package] = &[
     package("openssl", "/usr/bin/openssl", "certificates for the TLS tests"),
+    package("curl", "/usr/bin/curl", "the HTTP client of the commands in the README"),
+    package("jq", "/usr/bin/jq", "reads JSON in the commands of the README"),
     package("mount", "/sbin/losetup", "loop devices for the disk tests"),
     package(
         "python3-pika",
