@@ -18,7 +18,6 @@ use super::exit::Exit;
 use super::output::Output;
 use super::report::{output_text, steps_text};
 use super::spec::{SpecArgs, verb_parser};
-use farrier::terminal::Board;
 
 #[derive(Debug, Args)]
 #[command(after_help = Exit::help())]

@@ -40,11 +40,18 @@ pub const FLEET: &[Package] = &[
 /// What the tests need beside [`FLEET`].
 pub const TESTS: &[Package] = &[
     package("openssl", "/usr/bin/openssl", "certificates for the TLS tests"),
+    package("curl", "/usr/bin/curl", "the HTTP client of the commands in the README"),
+    package("jq", "/usr/bin/jq", "reads JSON in the commands of the README"),
     package("mount", "/sbin/losetup", "loop devices for the disk tests"),
     package(
         "python3-pika",
         "/usr/lib/python3/dist-packages/pika",
         "the AMQP client of the foreign-client test",
+    ),
+    package(
+        "python3-jsonschema",
+        "/usr/lib/python3/dist-packages/jsonschema",
+        "holds messages against schemas/ in that test",
     ),
     package(
         "prometheus",

@@ -130,8 +130,8 @@ impl PathTest {
     }
 }
 
-/// Exact up to 8 PiB and beyond for whole sectors: a division by a power of two loses nothing.
-#[expect(clippy::cast_precision_loss, reason = "see above")]
+/// GiB, as exact as the bytes: a division by a power of two loses nothing.
+#[expect(clippy::cast_precision_loss, reason = "bytes of whole sectors are exact up to 4 EiB")]
 pub(super) fn gib(bytes: u64) -> f64 {
     bytes as f64 / GIB
 }

@@ -80,8 +80,14 @@ pub(super) const SUITES: &[Suite] = &[
     tests("image", "the image pipeline against real and broken servers", &["--test", "image"]),
     tests("disk", "discovery, hints and erasing on files and loop devices", &["--test", "disk"]),
     tests("handlers", "inspect, clean and deploy on lab disks", &["--test", "handlers"]),
+    tests("road", "jobs through a whole fleet, whatever happens to its parts", &["--test", "road"]),
+    tests("readme", "every command of the README", &["--test", "readme"]),
     tests("cli", "the farrier command", &["--test", "cli"]),
-    tests("api", "the HTTP API over a real store", &["--test", "api"]),
+    tests(
+        "api",
+        "the coordinator: its HTTP API over a real store, and its process",
+        &["--test", "api", "--test", "process"],
+    ),
 ];
 
 impl Suite {
