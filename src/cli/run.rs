@@ -6,6 +6,7 @@ use clap::Args;
 use farrier::disk::Access;
 use farrier::handlers::{Context, Finished, carry_out};
 use farrier::image::Limits;
+use farrier::terminal::Board;
 use farrier::wire::report::{Output as Report, StepReport};
 use farrier::wire::{Coded as _, ErrorCode, ErrorReport, Outcome, Verb, Work};
 use serde::Serialize;
