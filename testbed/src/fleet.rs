@@ -32,6 +32,7 @@ pub struct Builder {
     lease_seconds: u32,
     accept_seconds: u32,
     token: Option<String>,
+    database: Option<PathBuf>,
     agent_metrics: bool,
     agent_arguments: Vec<OsString>,
     coordinator_arguments: Vec<OsString>,
@@ -50,6 +51,7 @@ impl Default for Builder {
             lease_seconds: 5,
             accept_seconds: 20,
             token: None,
+            database: None,
             agent_metrics: false,
             agent_arguments: Vec::new(),
             coordinator_arguments: Vec::new(),
@@ -122,6 +124,13 @@ impl Builder {
         self
     }
 
+    /// Where the coordinator keeps its database; else beside the rest of its files.
+    #[must_use]
+    pub fn database(mut self, path: &Path) -> Self {
+        self.database = Some(path.to_owned());
+        self
+    }
+
     /// Whether every agent exports metrics, on a port of its own.
     #[must_use]
     pub fn agent_metrics(mut self, on: bool) -> Self {
@@ -190,7 +199,7 @@ impl Builder {
         CoordinatorSpec {
             program,
             broker: broker.to_owned(),
-            database: dir.join("farrier.db"),
+            database: self.database.clone().unwrap_or_else(|| dir.join("farrier.db")),
             auto_enroll: self.auto_enroll,
             lease_seconds: self.lease_seconds,
             accept_seconds: self.accept_seconds,

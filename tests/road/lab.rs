@@ -7,6 +7,7 @@ use farrier_testbed::api::Api;
 use farrier_testbed::disk_image::{self, DiskImage};
 use farrier_testbed::fleet::{Builder, Fleet};
 use farrier_testbed::http::Nginx;
+use farrier_testbed::wait::wait_for;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -83,6 +84,16 @@ impl Lab {
                 && job["progress"]["bytes_done"].as_u64() > Some(0)
         };
         self.api.job_becomes(job, "writes the image", SOON, some).await.unwrap()
+    }
+
+    /// Waits until a message with this body has been put aside, and gives its entry in the list.
+    pub(crate) async fn dead_letter(&self, body: &str) -> Value {
+        wait_for(&format!("the message is put aside: {body}"), SOON, async || {
+            let dead = self.api.get("v1/dead").await?;
+            Ok(dead["items"].as_array().into_iter().flatten().find(|letter| letter["body"] == body).cloned())
+        })
+        .await
+        .unwrap()
     }
 
     pub(crate) async fn succeeds(&self, job: &str) -> Value {

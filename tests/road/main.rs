@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod bad_commands;
+mod bad_jobs;
 mod faults;
 mod lab;
 mod repeated;

@@ -64,17 +64,26 @@ impl Tap {
 
     /// The next message that `wanted` wants.
     pub(crate) async fn next(&mut self, what: &str, wanted: impl Fn(&Seen) -> bool) -> Seen {
+        self.until(what, wanted).await.pop().unwrap()
+    }
+
+    /// All messages up to the first that `wanted` wants, that one included. JSON alone: a body that is none is passed over.
+    pub(crate) async fn until(&mut self, what: &str, wanted: impl Fn(&Seen) -> bool) -> Vec<Seen> {
         let looking = async {
+            let mut all = Vec::new();
             loop {
                 let delivery = self.consumer.next().await.unwrap().unwrap();
                 delivery.ack(BasicAckOptions::default()).await.unwrap();
+                let Ok(event) = serde_json::from_slice(&delivery.data) else { continue };
                 let seen = Seen {
                     exchange: delivery.exchange.to_string(),
                     routing_key: delivery.routing_key.to_string(),
-                    event: serde_json::from_slice(&delivery.data).unwrap(),
+                    event,
                 };
-                if wanted(&seen) {
-                    return seen;
+                let found = wanted(&seen);
+                all.push(seen);
+                if found {
+                    return all;
                 }
             }
         };

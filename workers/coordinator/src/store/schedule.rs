@@ -35,13 +35,16 @@ impl Store {
     /// The store cannot be written.
     pub async fn dispatch(&self, bounds: &Bounds) -> Result<usize, StoreError> {
         let mut tx = self.begin().await?;
+        // Jobs of a node are carried out in the order in which they were submitted: one that waits for its next attempt holds back
+        // those behind it. Else a clean that is tried again would erase what the deploy behind it had written meanwhile.
         let ready: Vec<(String, String, String)> = sqlx::query_as(
-            "SELECT jobs.id, nodes.boot_id, nodes.properties, min(jobs.number) FROM jobs JOIN nodes ON nodes.id = jobs.node_id \
+            "SELECT jobs.id, nodes.boot_id, nodes.properties FROM jobs JOIN nodes ON nodes.id = jobs.node_id \
              WHERE jobs.state = 'queued' AND jobs.not_before <= ?1 AND jobs.deadline > ?1 AND nodes.enrolment = 'enrolled' \
              AND nodes.alive AND nodes.boot_id IS NOT NULL AND nodes.agent_state NOT IN ('busy', 'draining') \
              AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.node_id = nodes.id \
              AND other.state IN ('dispatched', 'running', 'interrupted', 'cancelling')) \
-             GROUP BY jobs.node_id LIMIT ?2",
+             AND NOT EXISTS (SELECT 1 FROM jobs AS earlier WHERE earlier.node_id = nodes.id AND earlier.state = 'queued' \
+             AND earlier.number < jobs.number) LIMIT ?2",
         )
         .bind(tx.now)
         .bind(BATCH)
