@@ -104,6 +104,20 @@ async fn nothing_is_sent_without_an_agent_to_take_it() {
 }
 
 #[tokio::test]
+async fn a_job_in_its_backoff_holds_back_those_behind_it() {
+    let lab = Lab::new().await;
+    let agent = lab.agent("n1").await;
+    let retry = json!({"max_attempts": 2, "backoff_seconds": 10});
+    lab.submit(json!({"node": "n1", "verb": "clean", "retry": retry})).await;
+    lab.submit(json!({"node": "n1", "verb": "noop"})).await;
+    let clean = lab.dispatch().await.reference;
+    lab.hear(&agent.failed(clean, ErrorCode::DeviceIo)).await;
+    assert_eq!(lab.store.dispatch(&BOUNDS).await.unwrap(), 0, "the second job has overtaken the first");
+    lab.passes(10).await;
+    assert_eq!(lab.dispatch().await.reference.job, clean.job);
+}
+
+#[tokio::test]
 async fn a_retry_waits_for_its_backoff() {
     let lab = Lab::new().await;
     let agent = lab.agent("n1").await;
