@@ -13,6 +13,7 @@ pub mod hardware;
 pub mod image;
 mod ioctl;
 pub mod meter;
+mod sysfs;
 pub mod telemetry;
 pub mod terminal;
 pub mod wire;

@@ -122,7 +122,7 @@ pub(super) async fn requeue(session: &Session, id: &str) -> Result<(), BrokerErr
                 tracing::warn!(id, "a dead letter was sent again and is still in {DEAD}");
             }
             give_back(&channel, &action).await?;
-            return sent.map_err(|source| BrokerError::Publish { action: action.clone(), source });
+            return sent.map_err(|cause| BrokerError::Publish { action: action.clone(), cause });
         }
         give_back(&channel, &action).await?;
         Err(BrokerError::NotFound {

@@ -195,12 +195,12 @@ pub enum BrokerError {
         reason: String,
     },
     /// A message that was taken out could not be sent on; it is back where it was.
-    #[error("cannot {action}: {source}")]
+    #[error("cannot {action}: {cause}")]
     Publish {
         /// What was being done.
         action: String,
-        /// Why it could not be sent on.
-        source: PublishError,
+        /// Why it could not be sent on; it stands in the message already.
+        cause: PublishError,
     },
 }
 
@@ -211,7 +211,7 @@ impl Coded for BrokerError {
             Self::Refused { .. } => ErrorCode::BrokerRefused,
             Self::Inequivalent { .. } => ErrorCode::Conflict,
             Self::NotFound { .. } => ErrorCode::NotFound,
-            Self::Publish { source, .. } => source.code(),
+            Self::Publish { cause, .. } => cause.code(),
         }
     }
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use farrier::disk::Access;
 use farrier::handlers::{Context, Finished, carry_out};
 use farrier::image::Limits;
+use farrier::terminal::Board;
 use farrier::wire::report::{Output as Report, StepReport};
 use farrier::wire::{Coded as _, ErrorCode, ErrorReport, Outcome, Verb, Work};
 use serde::Serialize;
@@ -18,7 +19,6 @@ use super::exit::Exit;
 use super::output::Output;
 use super::report::{output_text, steps_text};
 use super::spec::{SpecArgs, verb_parser};
-use farrier::terminal::Board;
 
 #[derive(Debug, Args)]
 #[command(after_help = Exit::help())]

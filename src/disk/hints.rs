@@ -25,6 +25,7 @@ pub fn choose_root<'a>(
     skip: &[RootDeviceHints],
 ) -> Result<&'a Disk, DiskError> {
     let skip = SkipList::parse(skip)?;
+    skip.check(disks)?;
     let rules = hints.map(Rules::parse).transpose()?;
     let candidates: Vec<_> = disks
         .iter()
@@ -47,6 +48,7 @@ pub fn split_skipped<'a>(
     skip: &[RootDeviceHints],
 ) -> Result<(Vec<&'a Disk>, Vec<&'a Disk>), DiskError> {
     let skip = SkipList::parse(skip)?;
+    skip.check(disks)?;
     Ok(disks.iter().partition(|disk| skip.entry_for(disk).is_none()))
 }
 
@@ -68,6 +70,26 @@ impl SkipList {
             Ok(rules)
         };
         entries.iter().enumerate().map(parse).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Fails where it cannot be told whether an entry fits a disk: not to know must not erase it.
+    fn check(&self, disks: &[Disk]) -> Result<(), DiskError> {
+        for (index, rules) in self.0.iter().enumerate() {
+            for disk in disks {
+                if let Some(open) = rules.undecided(disk.facts()) {
+                    return Err(DiskError::BadHint {
+                        hint: "skip_block_devices",
+                        value: format!("entry {index}"),
+                        reason: format!(
+                            "{open} cannot be held against {}: there is no such link on this machine; name the disk by its serial or \
+                             wwn, or remove the entry",
+                            disk.facts().name
+                        ),
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The number of the first entry that fits the disk, from 0.

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub(super) use crate::sysfs::number;
+use crate::sysfs::{clean, text};
 use crate::wire::inventory;
 
 /// sysfs counts sizes in units of this, whatever the sector of the device.
@@ -81,25 +83,8 @@ pub(super) fn children(folder: &Path) -> Vec<(String, PathBuf)> {
     children
 }
 
-/// A file of sysfs as text, if it says anything.
-pub(super) fn text(file: &Path) -> Option<String> {
-    clean(&fs::read(file).ok()?)
-}
-
-/// A file of sysfs as a number.
-pub(super) fn number(file: &Path) -> Option<u64> {
-    text(file)?.parse().ok()
-}
-
 fn flag(file: &Path) -> bool {
     number(file) == Some(1)
-}
-
-/// Devices fill up what they say with spaces and zeros.
-fn clean(bytes: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(bytes);
-    let text = text.trim_matches(|char: char| char.is_whitespace() || char == '\0');
-    if text.is_empty() { None } else { Some(text.to_owned()) }
 }
 
 fn sector(folder: &Path, kind: &str) -> u32 {

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{HardwareError, read, read_optional};
+use super::{HardwareError, read};
+use crate::sysfs;
 use crate::wire::inventory::Cpu;
 
 const CPUINFO: &str = "/proc/cpuinfo";
@@ -90,7 +91,7 @@ impl Topology {
             .filter(|entry| is_cpu(&entry.file_name().to_string_lossy()))
             .map(|entry| entry.path())
             .collect();
-        let number = |folder: &Path, file: &str| read_optional(&folder.join(file))?.parse::<u64>().ok();
+        let number = |folder: &Path, file: &str| sysfs::number(&folder.join(file));
         // A kernel that does not know the package says -1, which is not a number here.
         let packages: BTreeSet<_> =
             folders.iter().filter_map(|cpu| number(cpu, "topology/physical_package_id")).collect();

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use nix::ifaddrs::getifaddrs;
 
-use super::{HardwareError, read_optional};
-use crate::ioctl;
+use super::HardwareError;
 use crate::wire::inventory::Interface;
+use crate::{ioctl, sysfs};
 
 const INTERFACES: &str = "/sys/class/net";
 
@@ -86,7 +86,7 @@ fn read_all(
 /// Behind a card is a device; VLANs and bonds lead to cards. Loopback, bridges, tunnels and the like are only in this system.
 fn is_wanted(interface: &Path) -> bool {
     interface.join("device").exists()
-        || read_optional(&interface.join("uevent"))
+        || sysfs::text(&interface.join("uevent"))
             .is_some_and(|uevent| uevent.lines().any(|line| matches!(line, "DEVTYPE=vlan" | "DEVTYPE=bond")))
 }
 
@@ -96,7 +96,7 @@ fn read_one(
     permanent_mac: impl Fn(&str) -> Option<String>,
     name: String,
 ) -> Interface {
-    let file = |name: &str| read_optional(&path.join(name));
+    let file = |name: &str| sysfs::text(&path.join(name));
     Interface {
         mac_address: permanent_mac(&name).or_else(|| file("address")),
         ipv4_address: addresses.v4.map(|ip| ip.to_string()),

@@ -51,14 +51,6 @@ fn read(path: &Path, what: &'static str) -> Result<String, HardwareError> {
     })
 }
 
-/// A file that may not be there, or may not be read in the present state of a device. Without blanks around it.
-fn read_optional(path: &Path) -> Option<String> {
-    let bytes = std::fs::read(path).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
-    let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
-    (!text.is_empty()).then(|| text.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,21 +74,5 @@ mod tests {
             error.report().message,
             "cannot read /absent, which says a thing; are /proc and /sys mounted?: No such file or directory (os error 2)"
         );
-    }
-
-    #[test]
-    fn padding_is_no_text() {
-        let root = tempfile::tempdir().unwrap();
-        for (bytes, expected) in [
-            (&b" QEMU \0\n"[..], Some("QEMU")),
-            (b" \0 \n", None),
-            (b"\xff\n", Some("\u{fffd}")),
-            (b"", None),
-        ] {
-            let path = root.path().join("file");
-            std::fs::write(&path, bytes).unwrap();
-            assert_eq!(read_optional(&path).as_deref(), expected, "{bytes:?}");
-        }
-        assert_eq!(read_optional(root.path()), None);
     }
 }

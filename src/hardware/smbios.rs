@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::read_optional;
+use crate::sysfs;
 use crate::wire::inventory::{Firmware, SystemVendor};
 
 const TABLE: &str = "/sys/firmware/dmi/tables/DMI";
@@ -27,7 +27,7 @@ pub(super) fn collect() -> Smbios {
 }
 
 fn from_dmi_id(folder: &Path) -> SystemVendor {
-    let field = |name: &str| read_optional(&folder.join(name));
+    let field = |name: &str| sysfs::text(&folder.join(name));
     SystemVendor {
         product_name: field("product_name"),
         serial_number: field("product_serial"),
@@ -122,9 +122,7 @@ impl Structure<'_> {
     /// The string whose number stands at `offset`. Numbers begin at 1; 0 is none.
     fn string(&self, offset: usize) -> Option<String> {
         let index = usize::from(self.byte(offset)?).checked_sub(1)?;
-        let text = String::from_utf8_lossy(self.strings.split(|&byte| byte == 0).nth(index)?);
-        let text = text.trim();
-        (!text.is_empty()).then(|| text.to_owned())
+        sysfs::clean(self.strings.split(|&byte| byte == 0).nth(index)?)
     }
 
     /// The size of a memory device in KiB; 0 where its slot is empty or the firmware does not know.

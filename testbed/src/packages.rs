@@ -40,6 +40,8 @@ pub const FLEET: &[Package] = &[
 /// What the tests need beside [`FLEET`].
 pub const TESTS: &[Package] = &[
     package("openssl", "/usr/bin/openssl", "certificates for the TLS tests"),
+    package("curl", "/usr/bin/curl", "the HTTP client of the commands in the README"),
+    package("jq", "/usr/bin/jq", "reads JSON in the commands of the README"),
     package("mount", "/sbin/losetup", "loop devices for the disk tests"),
     package(
         "python3-pika",
@@ -49,7 +51,7 @@ pub const TESTS: &[Package] = &[
     package(
         "python3-jsonschema",
         "/usr/lib/python3/dist-packages/jsonschema",
-        "holds against schemas/ what the foreign client sends and receives",
+        "holds messages against schemas/ in that test",
     ),
     package(
         "prometheus",

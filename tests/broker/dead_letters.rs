@@ -54,7 +54,7 @@ async fn a_dead_letter_that_has_nowhere_to_go_stays() {
 
     broker.delete_node_queue(node).await.unwrap();
     let error = broker.requeue_dead(&sent.message_id).await.unwrap_err();
-    assert!(matches!(error, BrokerError::Publish { source: PublishError::Unroutable { .. }, .. }), "{error}");
+    assert!(matches!(error, BrokerError::Publish { cause: PublishError::Unroutable { .. }, .. }), "{error}");
     assert_eq!(broker.get_dead(10).await.unwrap().len(), 1);
 }
 

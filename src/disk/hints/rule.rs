@@ -92,6 +92,14 @@ impl Rules {
         self.0.iter().filter_map(|rule| rule.mismatch(disk)).collect()
     }
 
+    /// Why it cannot be told whether every hint holds: a hint is about a link below `/dev/disk`, and there is none. Without udev
+    /// there are none at all. Blocks where a path is to be followed.
+    pub(super) fn undecided(&self, disk: &Disk) -> Option<String> {
+        let (open, told): (Vec<_>, Vec<_>) = self.0.iter().partition(|rule| rule.lacks_link(disk));
+        let rest_holds = told.iter().all(|rule| rule.mismatch(disk).is_none());
+        open.first().filter(|_| rest_holds).map(|rule| format!("{} = `{}`", rule.name, rule.given))
+    }
+
     /// Whether every hint holds. Blocks where a path is to be followed.
     pub(super) fn match_all(&self, disk: &Disk) -> bool {
         self.0.iter().all(|rule| rule.mismatch(disk).is_none())
@@ -99,6 +107,14 @@ impl Rules {
 }
 
 impl Rule {
+    fn lacks_link(&self, disk: &Disk) -> bool {
+        match &self.test {
+            Test::Text(..) => self.name == "by_path" && disk.by_path.is_none(),
+            Test::Path(test) => test.paths.iter().any(|path| path.canonicalize().is_err()),
+            Test::Gib(_) | Test::Rotational(_) => false,
+        }
+    }
+
     fn mismatch(&self, disk: &Disk) -> Option<String> {
         let Self { name, given, test } = self;
         let (holds, found) = match test {
@@ -130,8 +146,8 @@ impl PathTest {
     }
 }
 
-/// Exact up to 8 PiB and beyond for whole sectors: a division by a power of two loses nothing.
-#[expect(clippy::cast_precision_loss, reason = "see above")]
+/// GiB, as exact as the bytes: a division by a power of two loses nothing.
+#[expect(clippy::cast_precision_loss, reason = "bytes of whole sectors are exact up to 4 EiB")]
 pub(super) fn gib(bytes: u64) -> f64 {
     bytes as f64 / GIB
 }

@@ -210,6 +210,24 @@ fn skipped_disks_are_told_apart_in_order() {
     assert_eq!(names(&skipped), ["/dev/sd1", "/dev/sd4"]);
 }
 
+#[test]
+fn a_skip_entry_by_a_link_that_is_not_there_is_an_error_and_erases_nothing() {
+    let bare = [Disk::of_facts(inventory::Disk { by_path: None, ..facts(1) })];
+    for entry in [
+        serde_json::json!({"by_path": "/dev/disk/by-path/pci-0000:3b:00.0-nvme-1"}),
+        serde_json::json!({"name": "/dev/disk/by-id/nowhere"}),
+    ] {
+        let skip = [hints(entry.clone())];
+        let error = split_skipped(&bare, &skip).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::BadHint, "{entry}: {error}");
+        assert!(error.to_string().contains("/dev/sd1"), "{error}");
+        assert!(choose_root(&bare, None, &skip).is_err(), "{entry}");
+    }
+    // What rules the disk out otherwise leaves nothing open.
+    let other = [hints(serde_json::json!({"by_path": "x", "serial": "of another"}))];
+    assert!(split_skipped(&bare, &other).unwrap().1.is_empty());
+}
+
 fn any_hints() -> impl Strategy<Value = RootDeviceHints> {
     let size = prop_oneof![
         (1..6_u64).prop_map(HintValue::Number),

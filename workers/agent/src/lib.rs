@@ -10,6 +10,7 @@
 mod backoff;
 pub mod config;
 mod identity;
+mod journal;
 mod ledger;
 mod mailbox;
 mod operation;

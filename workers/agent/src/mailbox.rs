@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use tracing::{info, warn};
 
 use crate::identity::Identity;
+use crate::journal::Journal;
 use crate::ledger::{Ledger, Verdict};
 use crate::operation::{Desk, Operation};
 use crate::outbox::Outbox;
@@ -31,6 +32,8 @@ pub(crate) struct Mailbox {
     pub(crate) desk: Desk,
     /// Where refusals go.
     pub(crate) outbox: Outbox,
+    /// Where it is said what was refused.
+    pub(crate) journal: Journal,
     /// Where accepted commands go.
     pub(crate) begin: mpsc::Sender<Begin>,
     /// Told when a heartbeat is wanted at once.
@@ -85,6 +88,7 @@ impl Mailbox {
             }
             Verdict::Reject(error) => {
                 warn!(job = %reference.job, attempt = reference.attempt, %error, "Refused.");
+                self.journal.warn(reference, format!("{} refused: {error}", command.work.verb()));
                 self.outbox.send(refusal(&self.identity, reference, Outcome::Rejected, error));
                 ack(delivery).await;
             }

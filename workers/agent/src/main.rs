@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use farrier::wire::Coded as _;
 use farrier_agent::config::{Config, Flags};
 use farrier_agent::session;
 
@@ -10,7 +11,7 @@ fn main() -> ExitCode {
     let config = match Config::load(Flags::parse()) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("farrier-agent: {error}");
+            eprintln!("farrier-agent: {}", error.report().message);
             return ExitCode::from(2);
         }
     };

@@ -14,6 +14,7 @@ use tokio::task::JoinError;
 use tracing::{info, warn};
 
 use crate::identity::Identity;
+use crate::journal::Journal;
 use crate::operation::{Desk, Operation};
 use crate::outbox::Outbox;
 
@@ -33,6 +34,8 @@ pub(crate) struct Means {
     pub(crate) access: Access,
     /// How long the server of an image may take.
     pub(crate) limits: Limits,
+    /// Where it is said what was begun and ended.
+    pub(crate) journal: Journal,
 }
 
 /// Carries out what comes, until the sender is gone.
@@ -46,8 +49,9 @@ pub(crate) async fn run(
     while let Some(Begin { operation, work }) = begin.recv().await {
         let started_at = Utc::now();
         info!(job = %operation.reference.job, attempt = operation.reference.attempt, verb = %operation.verb, "Begun.");
+        means.journal.info(operation.reference, format!("{} begins", operation.verb));
         let finished = carry_out(work, &operation, means.clone()).await;
-        ended(&operation, &finished, started_at);
+        ended(&operation, &finished, started_at, &means.journal);
         let sequence = operation.next_sequence();
         outbox.send(result(&identity, operation.reference, sequence, started_at, finished));
         desk.clear();
@@ -92,7 +96,7 @@ fn panic_message(payload: &(dyn Any + Send)) -> String {
 }
 
 /// Logs and counts the end of an operation, in one place.
-fn ended(operation: &Operation, finished: &Finished, started_at: DateTime<Utc>) {
+fn ended(operation: &Operation, finished: &Finished, started_at: DateTime<Utc>, journal: &Journal) {
     let CommandRef { job, attempt, .. } = operation.reference;
     let outcome = match finished.outcome {
         Outcome::Succeeded => "succeeded",
@@ -101,8 +105,14 @@ fn ended(operation: &Operation, finished: &Finished, started_at: DateTime<Utc>) 
     };
     let seconds = (Utc::now() - started_at).as_seconds_f64();
     match &finished.error {
-        None => info!(%job, attempt, verb = %operation.verb, outcome, seconds, "Ended."),
-        Some(error) => warn!(%job, attempt, verb = %operation.verb, outcome, seconds, %error, "Ended."),
+        None => {
+            info!(%job, attempt, verb = %operation.verb, outcome, seconds, "Ended.");
+            journal.info(operation.reference, format!("{} {outcome}", operation.verb));
+        }
+        Some(error) => {
+            warn!(%job, attempt, verb = %operation.verb, outcome, seconds, %error, "Ended.");
+            journal.warn(operation.reference, format!("{} {outcome}: {error}", operation.verb));
+        }
     }
     let verb = operation.verb.as_str();
     metrics::counter!(names::COMMANDS_TOTAL, "verb" => verb, "outcome" => outcome).increment(1);

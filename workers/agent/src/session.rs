@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::identity::{Identity, VERSION};
+use crate::journal;
 use crate::mailbox::Mailbox;
 use crate::operation::Desk;
 use crate::outbox::{self, Outbox};
@@ -46,9 +47,11 @@ pub async fn run(config: Config) -> Result<()> {
     let beat = Arc::new(Notify::new());
     let (begin, begun) = mpsc::channel(1);
 
-    let means = Means { access: access.clone(), limits: config.limits };
+    let (journal, unsaid) = journal::journal();
+    let means = Means { access: access.clone(), limits: config.limits, journal: journal.clone() };
     let mut parts = JoinSet::new();
     parts.spawn(outbox::run(unsent, identity.clone(), broker.clone()));
+    parts.spawn(journal::run(unsaid, identity.clone(), broker.clone()));
     parts.spawn(runner::run(begun, identity.clone(), means, desk.clone(), outbox.clone()));
     parts.spawn(voice::hello(identity.clone(), broker.clone(), desk.clone(), access.is_ramdisk()));
     parts.spawn(voice::progress(identity.clone(), broker.clone(), desk.clone()));
@@ -60,8 +63,15 @@ pub async fn run(config: Config) -> Result<()> {
         Arc::clone(&beat),
         interval,
     ));
-    let mailbox =
-        Mailbox { identity, broker: broker.clone(), desk: desk.clone(), outbox: outbox.clone(), begin, beat };
+    let mailbox = Mailbox {
+        identity,
+        broker: broker.clone(),
+        desk: desk.clone(),
+        outbox: outbox.clone(),
+        journal,
+        begin,
+        beat,
+    };
     parts.spawn(mailbox.run());
 
     tokio::select! {

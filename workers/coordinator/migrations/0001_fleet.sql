@@ -18,6 +18,7 @@ CREATE TABLE nodes (
     running       TEXT,                     -- JSON
     last_seen_at  INTEGER,
     alive         INTEGER NOT NULL DEFAULT 0,
+    alive_since   INTEGER,                  -- when it was first heard after a silence
     inventory     TEXT,                     -- JSON
     inspected_at  INTEGER,
     created_at    INTEGER NOT NULL,
@@ -50,6 +51,9 @@ CREATE TABLE jobs (
 );
 CREATE INDEX jobs_by_node ON jobs (node_id, state);
 CREATE INDEX jobs_by_state ON jobs (state);
+-- One operation at a time on a node.
+CREATE UNIQUE INDEX one_active_job_a_node ON jobs (node_id)
+    WHERE state IN ('dispatched', 'running', 'interrupted', 'cancelling');
 
 CREATE TABLE attempts (
     job_id        TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
@@ -70,3 +74,10 @@ CREATE TABLE outbox (
     id   INTEGER PRIMARY KEY AUTOINCREMENT,
     item TEXT NOT NULL                      -- JSON
 );
+
+-- Written to find out whether the store can be written.
+CREATE TABLE probe (
+    id         INTEGER PRIMARY KEY CHECK (id = 1),
+    written_at INTEGER NOT NULL
+);
+INSERT INTO probe (id, written_at) VALUES (1, 0);

@@ -24,7 +24,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         .await
         .with_context(|| format!("opening the store {}", config.database.display()))?;
     let bounds = Bounds { lease: config.lease, accept: config.accept };
-    store.renew_all(&bounds).await?;
     let listener = api::bind(config.listen, config.listen_file.as_deref()).await?;
     let broker = Broker::start(config.broker, Role::Coordinator);
     let rules = Rules { auto_enroll: config.auto_enroll, lease: config.lease };
@@ -34,7 +33,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     parts.spawn(intake::run(broker.clone(), store.clone()));
     parts.spawn(inbox::results(broker.clone(), store.clone(), rules));
     parts.spawn(inbox::telemetry(broker.clone(), store.clone(), rules));
-    parts.spawn(scheduler::run(store.clone(), bounds));
+    parts.spawn(scheduler::run(store.clone(), broker.clone(), bounds));
     parts.spawn(gauges::run(store.clone()));
     let api = Api { store: store.clone(), feed, broker: broker.clone(), metrics, shutdown: shutdown.clone() };
     let mut serving = tokio::spawn(api::serve(listener, api, config.token));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use farrier::broker::{Broker, Delivery, Subscription, topology};
-use farrier::wire::{AgentEvent, Coded as _, ErrorReport};
+use farrier::wire::{AgentEvent, Coded as _, ErrorCode, ErrorReport};
 use futures_util::FutureExt as _;
 use tokio::time::sleep;
 use tracing::{error, warn};
@@ -33,12 +33,12 @@ async fn take(mut queue: Subscription, most: usize, broker: &Broker, store: &Sto
         let mut deliveries = Vec::new();
         let mut next = Some(first);
         while let Some(delivery) = next {
-            match AgentEvent::decode(&delivery.body) {
+            match read(&delivery.body) {
                 Ok(event) => {
                     events.push(event);
                     deliveries.push(delivery);
                 }
-                Err(error) => put_aside(delivery, broker, &ErrorReport::from(&error)).await,
+                Err(why) => put_aside(delivery, broker, &why).await,
             }
             next = if deliveries.len() < most { queue.next().now_or_never().flatten() } else { None };
         }
@@ -51,6 +51,20 @@ async fn take(mut queue: Subscription, most: usize, broker: &Broker, store: &Sto
             }
         }
     }
+}
+
+/// Reads a message. Where an agent stands becomes part of routing keys, and must fit there.
+fn read(body: &[u8]) -> Result<AgentEvent, ErrorReport> {
+    let event = AgentEvent::decode(body).map_err(|error| ErrorReport::from(&error))?;
+    let origin = event.origin();
+    for (field, word) in [("site", &origin.site), ("rack", &origin.rack)] {
+        topology::check_word(field, word).map_err(|error| ErrorReport {
+            code: ErrorCode::BadSchema,
+            message: error.to_string(),
+            field: Some(format!("data.{field}")),
+        })?;
+    }
+    Ok(event)
 }
 
 async fn settle<F>(deliveries: Vec<Delivery>, how: impl Fn(Delivery) -> F)
@@ -70,5 +84,26 @@ pub(crate) async fn put_aside(delivery: Delivery, broker: &Broker, why: &ErrorRe
     if let Err(fault) = delivery.dead_letter(broker, why).await {
         warn!(error = %fault.report(), "it could not be put aside and comes again");
         sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use farrier::wire::{BootId, Event, Log, NodeId, Origin};
+
+    use super::*;
+
+    #[test]
+    fn an_agent_that_stands_nowhere_is_not_heard() {
+        let log = |site: &str| {
+            let origin =
+                Origin { node: NodeId::new(), site: site.into(), rack: "r1".into(), boot_id: BootId::new() };
+            Event::new("/test", "x", Log { origin, level: "info".into(), message: "x".into(), command: None })
+                .encode()
+        };
+        assert!(read(&log("iad1")).is_ok());
+        let why = read(&log("iad1.#")).unwrap_err();
+        assert_eq!((why.code, why.field.as_deref()), (ErrorCode::BadSchema, Some("data.site")));
+        assert_eq!(read(b"{").unwrap_err().code, ErrorCode::NotJson);
     }
 }

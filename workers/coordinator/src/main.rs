@@ -2,17 +2,21 @@
 
 use std::process::ExitCode;
 
+use farrier::wire::Coded as _;
 use farrier_coordinator::config::Config;
 use farrier_coordinator::coordinator;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// The exit code for a configuration that cannot be used; clap ends with the same.
+const BAD_CONFIGURATION: u8 = 2;
+
 fn main() -> ExitCode {
     let config = match Config::read() {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("farrier-coordinator: {error}");
-            return ExitCode::from(2);
+            eprintln!("farrier-coordinator: {}", error.report().message);
+            return ExitCode::from(BAD_CONFIGURATION);
         }
     };
     match run(config) {

@@ -149,6 +149,8 @@ pub fn states_markdown() -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -180,6 +182,27 @@ mod tests {
         }
         for trigger in Trigger::ALL {
             assert!(TRANSITIONS.iter().any(|(_, by, _)| by == trigger), "{trigger:?}");
+        }
+    }
+
+    fn is_active(state: JobState) -> bool {
+        matches!(state, Dispatched | Running | Interrupted | Cancelling)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_an_end_is_an_end_and_each_attempt_was_dispatched(
+            triggers in prop::collection::vec(prop::sample::select(Trigger::ALL), 0..60)
+        ) {
+            let (mut state, mut begun, mut over) = (Queued, 0, 0);
+            for trigger in triggers {
+                let Some(new) = next(state, trigger) else { continue };
+                prop_assert!(!state.is_final());
+                begun += u32::from(trigger == Dispatch);
+                over += u32::from(is_active(state) && !is_active(new));
+                prop_assert_eq!(begun - over, u32::from(is_active(new)), "one attempt at a time");
+                state = new;
+            }
         }
     }
 }

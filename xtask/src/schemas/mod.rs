@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
-/// Where all but the documents of `docs/` is, and nothing else may be.
+/// Where all but the pages of `docs/` is, and nothing else may be.
 const FOLDER: &str = "schemas";
 
 /// What `cargo xtask schemas` takes.
@@ -78,7 +78,9 @@ fn generate() -> Result<BTreeMap<PathBuf, String>> {
         }
     }
     files.insert(folder.join("asyncapi.json"), pretty(&asyncapi::document(&messages)?)?);
+    files.insert(folder.join("openapi.json"), pretty(&farrier_coordinator::api::openapi())?);
     files.insert(folder.join("README.md"), readme::text(&messages)?);
+    files.insert(PathBuf::from("docs/states.md"), farrier_coordinator::states::states_markdown());
     Ok(files)
 }
 

@@ -23,6 +23,9 @@ pub(crate) struct TestArgs {
     /// Name the suites and run none
     #[arg(long)]
     list: bool,
+    /// Only the tests whose names contain this
+    #[arg(last = true, value_name = "NAME", requires = "only")]
+    filter: Vec<String>,
 }
 
 /// Runs the suites one after another, sums up, and says whether everything has passed.
@@ -46,7 +49,7 @@ pub(crate) fn run(args: &TestArgs, workspace: &Workspace) -> anyhow::Result<bool
     let mut failed = Vec::new();
     for suite in chosen {
         heading(suite.name, suite.what);
-        let count = suite.run(workspace);
+        let count = suite.run(workspace, &args.filter);
         if count.failed > 0 {
             failed.push(suite.name);
         }

@@ -80,20 +80,28 @@ pub(super) const SUITES: &[Suite] = &[
     tests("image", "the image pipeline against real and broken servers", &["--test", "image"]),
     tests("disk", "discovery, hints and erasing on files and loop devices", &["--test", "disk"]),
     tests("handlers", "inspect, clean and deploy on lab disks", &["--test", "handlers"]),
+    tests("road", "jobs through a whole fleet, whatever happens to its parts", &["--test", "road"]),
+    tests("readme", "every command of the README", &["--test", "readme"]),
     tests("cli", "the farrier command", &["--test", "cli"]),
-    tests("api", "the HTTP API over a real store", &["--test", "api"]),
+    tests(
+        "coordinator",
+        "the store, the HTTP API over it, and the process",
+        &["--test", "store", "--test", "api", "--test", "process"],
+    ),
 ];
 
 impl Suite {
-    /// Runs it, printing what it says.
-    pub(super) fn run(&self, workspace: &Workspace) -> Count {
+    /// Runs it, printing what it says; of tests, those alone that `filter` names.
+    pub(super) fn run(&self, workspace: &Workspace, filter: &[String]) -> Count {
         match &self.work {
             Work::Programs(programs) => {
                 programs.iter().map(|line| checked(&line.join(" "), run_program(workspace, line))).sum()
             }
             Work::Checks(checks) => checks.iter().map(|(name, check)| checked(name, check(workspace))).sum(),
-            Work::Tests(filter) => {
-                let arguments = [&["test", "--workspace", "--no-fail-fast", "--locked"][..], filter].concat();
+            Work::Tests(which) => {
+                let filter: Vec<_> = filter.iter().map(String::as_str).collect();
+                let arguments =
+                    [&["test", "--workspace", "--no-fail-fast", "--locked"], *which, &filter].concat();
                 count_tests(workspace.cargo(&arguments))
                     .unwrap_or_else(|error| checked("cargo test", Err(error)))
             }

@@ -30,6 +30,13 @@ pub struct Rules {
     pub lease: Duration,
 }
 
+/// By which of its words an agent was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Says {
+    Hello,
+    Heartbeat,
+}
+
 impl Store {
     /// Takes in what agents said, all of it or nothing.
     ///
@@ -60,7 +67,7 @@ impl Tx {
     }
 
     async fn hello(&mut self, hello: &Hello, rules: &Rules) -> Result<(), StoreError> {
-        if !self.seen(&hello.origin, rules).await? {
+        if !self.seen(&hello.origin, Says::Hello, rules).await? {
             return Ok(());
         }
         let node = hello.origin.node.to_string();
@@ -84,25 +91,44 @@ impl Tx {
     }
 
     async fn heartbeat(&mut self, heartbeat: &Heartbeat, rules: &Rules) -> Result<(), StoreError> {
-        if !self.seen(&heartbeat.origin, rules).await? {
+        if !self.seen(&heartbeat.origin, Says::Heartbeat, rules).await? {
+            return Ok(());
+        }
+        let running = heartbeat.running.as_ref();
+        if let Some(running) = running
+            && self.has_reported(running.reference).await?
+        {
+            // It was sent before the result, which came by another queue and was faster.
             return Ok(());
         }
         sqlx::query("UPDATE nodes SET agent_version = ?2, agent_state = ?3, running = ?4 WHERE id = ?1")
             .bind(heartbeat.origin.node.to_string())
             .bind(&heartbeat.version)
             .bind(state_word(heartbeat.state))
-            .bind(heartbeat.running.as_ref().map(json::<Running>))
+            .bind(running.map(json::<Running>))
             .execute(&mut *self.inner)
             .await?;
-        match &heartbeat.running {
+        match running {
             Some(running) => self.renew(&heartbeat.origin, running.reference, rules).await,
             None => Ok(()),
         }
     }
 
+    /// Whether the agent has said how a command ended.
+    async fn has_reported(&mut self, reference: CommandRef) -> Result<bool, StoreError> {
+        let query = "SELECT 1 FROM attempts WHERE command_id = ? AND finished_at IS NOT NULL AND state <> 'interrupted'";
+        let found: Option<i64> = sqlx::query_scalar(query)
+            .bind(reference.command.to_string())
+            .fetch_optional(&mut *self.inner)
+            .await?;
+        Ok(found.is_some())
+    }
+
     /// Notes that the agent of a node was heard: an unknown one is discovered, and another boot ends what the last one did.
-    /// `false` when it is an earlier boot that speaks, late: it has no say any more.
-    async fn seen(&mut self, origin: &Origin, rules: &Rules) -> Result<bool, StoreError> {
+    /// `false` when the word has no weight: it is of an earlier boot, and late; or a heartbeat of another boot while the present
+    /// one is still believed to be there. Heartbeats come by another queue than results, and must not overtake the last result
+    /// of the boot before; the hello behind that result will say the same.
+    async fn seen(&mut self, origin: &Origin, says: Says, rules: &Rules) -> Result<bool, StoreError> {
         let node = origin.node.to_string();
         let Some(row) = self.node(&node).await? else {
             return self.discover(origin, rules).await.map(|()| true);
@@ -113,6 +139,9 @@ impl Tx {
             return Ok(false);
         }
         if let Some(last) = row.boot_id.as_ref().filter(|last| **last != boot) {
+            if says == Says::Heartbeat && row.alive {
+                return Ok(false);
+            }
             past.push_back(last.clone());
             past.drain(..past.len().saturating_sub(PAST_BOOTS));
             self.other_boot(&row, origin.boot_id).await?;
@@ -121,7 +150,8 @@ impl Tx {
             self.tell_node(origin.node, "agent_up");
         }
         sqlx::query(
-            "UPDATE nodes SET boot_id = ?2, past_boots = ?3, last_seen_at = ?4, alive = TRUE WHERE id = ?1",
+            "UPDATE nodes SET boot_id = ?2, past_boots = ?3, last_seen_at = ?4, alive = TRUE, \
+             alive_since = CASE WHEN alive THEN alive_since ELSE ?4 END WHERE id = ?1",
         )
         .bind(&node)
         .bind(boot)
@@ -137,7 +167,7 @@ impl Tx {
         let enrolment = if rules.auto_enroll { "enrolled" } else { "discovered" };
         sqlx::query(
             "INSERT INTO nodes (id, site, rack, enrolment, driver_info, properties, boot_id, agent_state, last_seen_at, alive, \
-             created_at, updated_at) VALUES (?1, ?2, ?3, ?4, '{}', '{}', ?5, 'unknown', ?6, TRUE, ?6, ?6)",
+             alive_since, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, '{}', '{}', ?5, 'unknown', ?6, TRUE, ?6, ?6, ?6)",
         )
         .bind(origin.node.to_string())
         .bind(&origin.site)
@@ -204,6 +234,10 @@ impl Tx {
     /// is cancelled.
     async fn renew(&mut self, origin: &Origin, running: CommandRef, rules: &Rules) -> Result<(), StoreError> {
         match self.current(origin, running).await? {
+            // It was given up, and never got to know: it may be the cancel that was lost, or the agent that was away.
+            Some((job, attempt)) if attempt.finished_at.is_some() => {
+                self.send_cancel(&job, running, "the coordinator has given this attempt up").await
+            }
             Some((job, attempt)) => {
                 match job.state()? {
                     // The `accepted` is late: what it says is known now.
@@ -211,7 +245,6 @@ impl Tx {
                     JobState::Interrupted => {
                         self.trigger(&job, Trigger::Resume, With::default()).await?;
                     }
-                    state if state.is_final() => return Ok(()),
                     _ => {}
                 }
                 self.extend_lease(&job, rules).await
@@ -239,7 +272,7 @@ impl Tx {
         let Some((job, attempt)) = self.current(&accepted.origin, accepted.reference).await? else {
             return Ok(());
         };
-        if job.state()?.is_final() {
+        if attempt.finished_at.is_some() {
             return Ok(());
         }
         self.accept(&job, &attempt).await?;
@@ -297,16 +330,15 @@ impl Tx {
             tracing::info!(job = %result.reference.job, attempt = result.reference.attempt, "a stale result was ignored");
             return Ok(());
         };
-        // A repeated result finds the job ended, or waiting for its next attempt.
-        if job.state()?.is_final() || job.state()? == JobState::Queued {
+        if result.outcome != Outcome::Rejected {
+            self.free(result.origin.node).await?;
+        }
+        // It is repeated, or comes after the attempt was given up.
+        if attempt.finished_at.is_some() {
             return Ok(());
         }
         let verb = job.work()?.verb();
         self.end_attempt(&job, outcome_word(result.outcome), result.error.as_ref(), Some(result)).await?;
-        sqlx::query("UPDATE nodes SET running = NULL WHERE id = ?")
-            .bind(result.origin.node.to_string())
-            .execute(&mut *self.inner)
-            .await?;
         record(verb, result, attempt.accepted_at.map(|at| self.now - at));
         let error = result.error.clone().unwrap_or_else(|| {
             ErrorReport::new(
@@ -330,6 +362,19 @@ impl Tx {
                 self.attempt_over(&job, error, result.output.clone()).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Notes that the agent of a node has ended what it was doing, and may be sent the next command.
+    async fn free(&mut self, node: NodeId) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE nodes SET running = NULL, agent_state = CASE agent_state WHEN 'busy' THEN 'idle' ELSE agent_state END \
+             WHERE id = ?",
+        )
+        .bind(node.to_string())
+        .execute(&mut *self.inner)
+        .await?;
+        self.after.schedule = true;
         Ok(())
     }
 

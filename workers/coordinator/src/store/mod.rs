@@ -19,9 +19,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farrier::wire::api::StreamEvent;
-use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use tokio::sync::Notify;
+use sqlx::{Connection as _, SqlitePool};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
+use tokio::time::timeout;
 
 pub use agents::Rules;
 pub use error::StoreError;
@@ -42,6 +43,8 @@ const READERS: u32 = 4;
 pub struct Store {
     writer: SqlitePool,
     reader: SqlitePool,
+    /// Held by whoever writes, until what was written has been told: in that order the feed is told.
+    turn: Arc<Mutex<()>>,
     feed: Feed,
     signals: Arc<Signals>,
 }
@@ -70,6 +73,11 @@ impl Store {
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(BUSY)
+            // SQLite itself rolls back what a full file system interrupts. sqlx then fails to, and takes the connection to be
+            // within a transaction for ever: one like that is closed, and another one opened.
+            // (The test before it waits for a rollback that is under way.)
+            .test_before_acquire(true)
+            .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
             .connect_with(options.clone())
             .await?;
         sqlx::migrate!("./migrations").run(&writer).await.map_err(StoreError::Migration)?;
@@ -78,7 +86,7 @@ impl Store {
             .acquire_timeout(BUSY)
             .connect_with(options.read_only(true))
             .await?;
-        Ok(Self { writer, reader, feed, signals: Arc::default() })
+        Ok(Self { writer, reader, turn: Arc::default(), feed, signals: Arc::default() })
     }
 
     /// Nodes, for the API.
@@ -93,15 +101,14 @@ impl Store {
         Jobs { store: self }
     }
 
-    /// Whether the store can be written.
+    /// Whether the store can be written: writes, and waits until that is durable.
     ///
     /// # Errors
     /// It cannot.
     pub async fn check(&self) -> Result<(), StoreError> {
+        // A change that is not committed never reaches the file system.
         let mut tx = self.begin().await?;
-        sqlx::query("INSERT INTO outbox (item) VALUES ('')").execute(&mut *tx.inner).await?;
-        // Nobody sees it, and it is written all the same: only a commit finds out whether there is room for it.
-        sqlx::query("DELETE FROM outbox WHERE item = ''").execute(&mut *tx.inner).await?;
+        sqlx::query("UPDATE probe SET written_at = ?").bind(tx.now).execute(&mut *tx.inner).await?;
         tx.commit().await
     }
 
@@ -122,6 +129,8 @@ impl Store {
     }
 
     async fn begin(&self) -> Result<Tx, StoreError> {
+        let turn = timeout(BUSY, Arc::clone(&self.turn).lock_owned()).await;
+        let turn = turn.map_err(|_| StoreError::Unavailable(sqlx::Error::PoolTimedOut))?;
         let inner = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let now = rows::now();
         Ok(Tx {
@@ -130,6 +139,7 @@ impl Store {
             feed: self.feed.clone(),
             signals: Arc::clone(&self.signals),
             after: After::default(),
+            _turn: turn,
         })
     }
 }
@@ -142,6 +152,7 @@ struct Tx {
     feed: Feed,
     signals: Arc<Signals>,
     after: After,
+    _turn: OwnedMutexGuard<()>,
 }
 
 #[derive(Default)]

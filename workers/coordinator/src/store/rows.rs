@@ -231,7 +231,7 @@ pub(super) struct AttemptRow {
     state: String,
     dispatched_at: i64,
     pub(super) accepted_at: Option<i64>,
-    finished_at: Option<i64>,
+    pub(super) finished_at: Option<i64>,
     pub(super) last_sequence: i64,
     error: Option<String>,
     steps: String,

@@ -35,13 +35,16 @@ impl Store {
     /// The store cannot be written.
     pub async fn dispatch(&self, bounds: &Bounds) -> Result<usize, StoreError> {
         let mut tx = self.begin().await?;
+        // Jobs of a node are carried out in the order in which they were submitted: one that waits for its next attempt holds back
+        // those behind it. Else a clean that is tried again would erase what the deploy behind it had written meanwhile.
         let ready: Vec<(String, String, String)> = sqlx::query_as(
-            "SELECT jobs.id, nodes.boot_id, nodes.properties, min(jobs.number) FROM jobs JOIN nodes ON nodes.id = jobs.node_id \
+            "SELECT jobs.id, nodes.boot_id, nodes.properties FROM jobs JOIN nodes ON nodes.id = jobs.node_id \
              WHERE jobs.state = 'queued' AND jobs.not_before <= ?1 AND jobs.deadline > ?1 AND nodes.enrolment = 'enrolled' \
-             AND nodes.alive AND nodes.boot_id IS NOT NULL AND nodes.agent_state <> 'draining' \
+             AND nodes.alive AND nodes.boot_id IS NOT NULL AND nodes.agent_state NOT IN ('busy', 'draining') \
              AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.node_id = nodes.id \
              AND other.state IN ('dispatched', 'running', 'interrupted', 'cancelling')) \
-             GROUP BY jobs.node_id LIMIT ?2",
+             AND NOT EXISTS (SELECT 1 FROM jobs AS earlier WHERE earlier.node_id = nodes.id AND earlier.state = 'queued' \
+             AND earlier.number < jobs.number) LIMIT ?2",
         )
         .bind(tx.now)
         .bind(BATCH)
@@ -67,8 +70,18 @@ impl Store {
         tx.commit().await
     }
 
-    /// Gives every running command a new lease and every agent the time of one to speak: for a coordinator that was away, and
-    /// could not hear them.
+    /// Ends what is past its deadline, and nothing else: for a coordinator that hears nobody.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn expire_deadlines(&self, bounds: &Bounds) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        tx.deadlines_passed(bounds).await?;
+        tx.commit().await
+    }
+
+    /// Gives every running command a new lease, every agent the time of one to speak, and every agent that an interrupted job
+    /// waits for its whole time again: for a coordinator that was away, and could not hear them.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -79,7 +92,11 @@ impl Store {
             .bind(until)
             .execute(&mut *tx.inner)
             .await?;
-        sqlx::query("UPDATE nodes SET last_seen_at = ? WHERE alive")
+        sqlx::query("UPDATE jobs SET wait_until = min(?, deadline) WHERE state = 'interrupted'")
+            .bind(tx.now.saturating_add(micros(INTERRUPTED)))
+            .execute(&mut *tx.inner)
+            .await?;
+        sqlx::query("UPDATE nodes SET last_seen_at = ?1, alive_since = ?1 WHERE alive")
             .bind(tx.now)
             .execute(&mut *tx.inner)
             .await?;
@@ -205,9 +222,10 @@ impl Tx {
             }
             self.lose(&job, error).await?;
         }
-        // An agent that is there, is the same boot, and has not named the command for another lease has lost it; one that is away
-        // has until the bound to come back.
-        let lost = "jobs.state = 'interrupted' AND (jobs.wait_until < ?1 OR (jobs.state_since < ?1 - ?2 AND nodes.alive))";
+        // An agent that is there, is the same boot, and has not named the command for a lease has lost it. That time begins anew
+        // when it comes back from a silence: its result may be right behind its first word. One that is away has until the bound.
+        let lost = "jobs.state = 'interrupted' AND (jobs.wait_until < ?1 \
+                    OR (nodes.alive AND max(jobs.state_since, nodes.alive_since) < ?1 - ?2))";
         let query = format!("{JOBS} WHERE {lost}");
         let jobs: Vec<JobRow> = sqlx::query_as(sqlx::AssertSqlSafe(query))
             .bind(self.now)

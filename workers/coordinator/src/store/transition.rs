@@ -64,7 +64,9 @@ impl Tx {
         with: With,
     ) -> Result<bool, StoreError> {
         let Some(state) = next(job.state()?, trigger) else { return Ok(false) };
-        let first_start = state == JobState::Running && job.started_at.is_none();
+        // What has succeeded has begun, even if the word that it had came late or never.
+        let first_start =
+            matches!(state, JobState::Running | JobState::Succeeded) && job.started_at.is_none();
         let error = match (&with.error, state) {
             (Some(error), _) => Some(error.clone()),
             (None, JobState::Succeeded) => None,

@@ -1,0 +1,90 @@
+//! `/v1/nodes`.
+
+use farrier::wire::NodeId;
+use serde_json::{Value, json};
+
+use crate::server::{Server, pages, told};
+
+#[tokio::test]
+async fn a_node_is_enrolled_shown_changed_and_deleted() {
+    let server = Server::start().await;
+    let id = NodeId::new().to_string();
+    let create = json!({
+        "id": id, "name": "n1", "site": "iad1", "rack": "r12",
+        "driver_info": {"redfish_address": "https://bmc", "deploy_forces_oob_reboot": true},
+        "properties": {"root_device": {"serial": "S1"}},
+    });
+    let node = server.post("/v1/nodes", create.clone(), 201).await;
+    assert_eq!((&node["enrolment"], &node["site"]), (&json!("enrolled"), &json!("iad1")));
+    assert_eq!(node["agent"], Value::Null);
+    assert_eq!(server.get(&format!("/v1/nodes/{id}"), 200).await, node);
+    assert_eq!(server.get("/v1/nodes/n1", 200).await, node);
+
+    let again = server.post("/v1/nodes", create, 409).await;
+    assert_eq!(told(&again).0, "conflict");
+
+    let change = json!({"rack": "r13", "driver_info": {"deploy_forces_oob_reboot": null, "image_http_proxy": "http://p"}});
+    let changed = server.ask("PATCH", "/v1/nodes/n1", Some(change), 200).await;
+    assert_eq!(changed["rack"], "r13");
+    assert_eq!(changed["site"], "iad1", "what is absent stays as it is");
+    assert_eq!(
+        changed["driver_info"],
+        json!({"redfish_address": "https://bmc", "image_http_proxy": "http://p"})
+    );
+    assert_eq!(changed["properties"], node["properties"]);
+
+    assert_eq!(server.ask("DELETE", "/v1/nodes/n1", None, 204).await, Value::Null);
+    let gone = server.get(&format!("/v1/nodes/{id}"), 404).await;
+    assert_eq!(told(&gone).0, "unknown-node");
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_there_is_a_404_everywhere() {
+    let server = Server::start().await;
+    for (method, path, body) in [
+        ("GET", "/v1/nodes/n9", None),
+        ("PATCH", "/v1/nodes/n9", Some(json!({"rack": "r1"}))),
+        ("DELETE", "/v1/nodes/n9", None),
+        ("GET", "/v1/nodes/n9/inventory", None),
+        ("GET", "/v1/events?node=n9", None),
+        ("POST", "/v1/jobs", Some(json!({"node": "n9", "verb": "noop"}))),
+    ] {
+        let problem = server.ask(method, path, body, 404).await;
+        let (code, _, detail) = told(&problem);
+        assert_eq!(code, "unknown-node", "{method} {path}");
+        assert!(detail.contains("n9"), "{method} {path}: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn an_inventory_that_was_never_taken_is_a_404() {
+    let server = Server::start().await;
+    server.enrol("n1").await;
+    let problem = server.get("/v1/nodes/n1/inventory", 404).await;
+    assert!(told(&problem).2.contains("inspect"), "it says how to get one: {problem}");
+}
+
+#[tokio::test]
+async fn nodes_are_listed_in_pages_and_by_filter() {
+    let server = Server::start().await;
+    for number in 0..5 {
+        let rack = if number < 3 { "r1" } else { "r2" };
+        let node = json!({"id": NodeId::new(), "name": format!("n{number}"), "site": "s", "rack": rack});
+        server.post("/v1/nodes", node, 201).await;
+    }
+    assert_eq!(
+        pages(&server, "/v1/nodes?limit=2", "name").await,
+        (3, ["n0", "n1", "n2", "n3", "n4"].map(str::to_owned).to_vec())
+    );
+    assert_eq!(
+        pages(&server, "/v1/nodes?limit=2&rack=r1", "name").await,
+        (2, ["n0", "n1", "n2"].map(str::to_owned).to_vec())
+    );
+    assert_eq!(
+        pages(&server, "/v1/nodes?rack=r2&site=s&enrolment=enrolled&alive=false", "name").await.1.len(),
+        2
+    );
+    assert_eq!(pages(&server, "/v1/nodes?enrolment=discovered", "name").await.1.len(), 0);
+    assert_eq!(pages(&server, "/v1/nodes?alive=true", "name").await.1.len(), 0);
+    assert_eq!(pages(&server, "/v1/nodes?site=elsewhere", "name").await.1.len(), 0);
+}
