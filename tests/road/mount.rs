@@ -36,15 +36,15 @@ impl Mount {
     pub(crate) fn fill(&self) -> PathBuf {
         let path = self.path("filler");
         let mut filler = File::create(&path).unwrap();
-        loop {
-            match filler.write(&[0; 4096]) {
-                Ok(_) => {}
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
-                    return path;
-                }
+        while filler.write_all(&[0; 4096]).is_ok() {}
+        // Byte by byte in the end: a block that only fits in part leaves room for a small write.
+        let error = loop {
+            if let Err(error) = filler.write_all(&[0]) {
+                break error;
             }
-        }
+        };
+        assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
+        path
     }
 }
 
