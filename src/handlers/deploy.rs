@@ -68,7 +68,7 @@ async fn write(
         Ok::<_, HandlerError>((Arc::new(open), target))
     })
     .await?;
-    let image = Image { source: spec.image_source.clone(), checksum: spec.image_checksum };
+    let image = Image::new(spec.image_source.clone(), spec.checksum().unwrap());
     let written = image::write(&image, target, &context.limits, meter).await?;
     Ok((open, written))
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
-use super::sniff::Container;
+use super::decode::sniff::Container;
 use crate::meter::Cancelled;
-use crate::wire::{Coded, Digest, ErrorCode, HttpUrl};
+use crate::wire::{Coded, Digest, ErrorCode, ImageUrl};
 
 /// An image could not be fetched, was not what it was said to be, or could not be written. The disk does not boot then.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,7 @@ pub enum ImageError {
     )]
     Client {
         /// What was to be fetched.
-        url: Box<HttpUrl>,
+        url: Box<ImageUrl>,
         /// Why.
         source: reqwest::Error,
     },
@@ -33,7 +33,7 @@ pub enum ImageError {
     )]
     Connect {
         /// What was to be fetched.
-        url: Box<HttpUrl>,
+        url: Box<ImageUrl>,
         /// Why.
         source: reqwest::Error,
     },
@@ -42,7 +42,7 @@ pub enum ImageError {
     #[error("cannot follow the redirects of {url}; give the address that they should lead to")]
     Redirect {
         /// What was to be fetched.
-        url: Box<HttpUrl>,
+        url: Box<ImageUrl>,
         /// Why.
         source: reqwest::Error,
     },
@@ -53,7 +53,7 @@ pub enum ImageError {
     )]
     Status {
         /// What was to be fetched.
-        url: Box<HttpUrl>,
+        url: Box<ImageUrl>,
         /// The status.
         status: StatusCode,
     },
@@ -62,7 +62,7 @@ pub enum ImageError {
     #[error("the server of {url} answered {status}, which may pass; expected 200 OK")]
     Unavailable {
         /// What was to be fetched.
-        url: Box<HttpUrl>,
+        url: Box<ImageUrl>,
         /// The status.
         status: StatusCode,
     },
@@ -74,7 +74,7 @@ pub enum ImageError {
     )]
     Truncated {
         /// What was fetched.
-        url: Box<HttpUrl>,
+        url: Box<ImageUrl>,
         /// How much of it came.
         received: u64,
         /// How much the server had announced.
@@ -87,7 +87,7 @@ pub enum ImageError {
     #[error("the server of {url} sent nothing for {} s after {received} bytes", .waited.as_secs_f64())]
     Stalled {
         /// What was fetched.
-        url: Box<HttpUrl>,
+        url: Box<ImageUrl>,
         /// How much of it came.
         received: u64,
         /// How long was waited.
@@ -98,7 +98,7 @@ pub enum ImageError {
     #[error("{url} has {found} bytes{}; {target} has {capacity}: choose a larger disk or a smaller image", if *.at_least { " or more" } else { "" })]
     TooLarge {
         /// What was fetched.
-        url: Box<HttpUrl>,
+        url: Box<ImageUrl>,
         /// Its length, as announced or as counted so far.
         found: u64,
         /// Whether more may follow.
@@ -113,7 +113,7 @@ pub enum ImageError {
     #[error("{url} is {container}; expected a raw whole-disk image: convert it first")]
     Format {
         /// What was fetched.
-        url: Box<HttpUrl>,
+        url: Box<ImageUrl>,
         /// What it is.
         container: Container,
     },
@@ -124,7 +124,7 @@ pub enum ImageError {
     )]
     NotBootable {
         /// What was fetched.
-        url: Box<HttpUrl>,
+        url: Box<ImageUrl>,
         /// Its first bytes, escaped.
         begins_with: String,
     },
@@ -135,7 +135,7 @@ pub enum ImageError {
     )]
     DigestMismatch {
         /// What was fetched.
-        url: Box<HttpUrl>,
+        url: Box<ImageUrl>,
         /// The digest given.
         expected: Digest,
         /// The digest of what came.

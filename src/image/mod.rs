@@ -4,17 +4,15 @@
 //! zeroed first and written last, once the digest is right ([`commit`]).
 
 mod buffer;
-mod commit;
+mod decode;
 mod digest;
-mod disk;
 mod error;
 mod pipeline;
-mod sniff;
+mod request;
 mod source;
 mod write;
 
-pub use commit::withdraw;
-pub use disk::Target;
 pub use error::ImageError;
-pub use pipeline::{Image, Written, write};
-pub use source::Limits;
+pub use pipeline::{Written, write};
+pub use request::{Connection, Image, Limits, Policy, Spool};
+pub use write::{Target, withdraw};

@@ -2,30 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::mpsc::{Sender, channel};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::buffer::Buffer;
-use super::commit::Uncommitted;
-use super::disk::Disk;
-use super::source::{Limits, Source};
-use super::{ImageError, Target, digest, sniff, write as writing};
+use super::buffer::{Buffer, Pool};
+use super::decode::sniff;
+use super::source::Source;
+use super::write::{Disk, Uncommitted};
+use super::{Image, ImageError, Limits, Target, digest, write as writing};
 use crate::blocking;
 use crate::meter::Meter;
-use crate::wire::{Digest, HttpUrl};
+use crate::wire::{Checksum, Digest};
 
 /// Buffers in flight: one that is filled, one that is hashed and one that is written, and as many again for the moments at which
 /// one of the three is slower than the others.
 const BUFFERS: usize = 6;
-
-/// An image to write.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
-    /// Where it is.
-    pub source: HttpUrl,
-    /// The digest of the bytes that the server sends.
-    pub checksum: Digest,
-}
 
 /// An image that was written, durable and bootable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +71,10 @@ pub async fn write(
     let (uncommitted, checksum) = stages.join().await?;
     fed?;
 
-    let verified = digest::verify(&image.source, image.checksum, checksum)?;
+    let verified = match image.checksum {
+        Some(Checksum::Digest(expected)) => digest::verify(&image.source, expected, checksum)?,
+        _ => todo!(),
+    };
     // The last moment to stop. The commit is short and is never left half done.
     meter.check()?;
     meter.phase("flush", None);
@@ -96,7 +90,7 @@ async fn begin<'a>(
 ) -> Result<(Source<'a>, Buffer), ImageError> {
     let mut source = Source::open(&image.source, limits).await?;
     room.check(&source)?;
-    let mut head = Buffer::new();
+    let mut head = Pool::new(1).take().await;
     source.fill(&mut head).await?;
     sniff::require_disk(&image.source, head.bytes())?;
     Ok((source, head))
@@ -115,11 +109,7 @@ async fn feed(
         if stages.to.send(buffer).await.is_err() {
             break;
         }
-        buffer = match stages.pool.recv().await {
-            Some(buffer) => buffer,
-            None => break,
-        };
-        buffer.clear();
+        buffer = stages.pool.take().await;
         source.fill(&mut buffer).await?;
     }
     Ok(())
@@ -155,25 +145,20 @@ struct Stages {
 /// The way into the stages. They end when it is dropped.
 struct Input {
     to: Sender<Buffer>,
-    pool: Receiver<Buffer>,
+    pool: Pool,
 }
 
 impl Stages {
-    /// Starts them. One more buffer than the pool begins with may be put in: the one that the head of the image is in already.
+    /// Starts them.
     fn start(disk: Disk, meter: &Meter) -> (Self, Input) {
         let (to_digester, from_source) = channel(BUFFERS);
         let (to_writer, from_digester) = channel(BUFFERS);
-        let (to_pool, pool) = channel(BUFFERS);
-        for _ in 1..BUFFERS {
-            // There is room for all of them.
-            let _ = to_pool.try_send(Buffer::new());
-        }
         let meter = meter.clone();
         let stages = Self {
             digester: spawn_blocking(move || digest::tee(from_source, &to_writer)),
-            writer: spawn_blocking(move || writing::drain(disk, from_digester, &to_pool, &meter)),
+            writer: spawn_blocking(move || writing::drain(disk, from_digester, &meter)),
         };
-        (stages, Input { to: to_digester, pool })
+        (stages, Input { to: to_digester, pool: Pool::new(BUFFERS) })
     }
 
     /// Waits until the last buffer is written, or the stages have failed.

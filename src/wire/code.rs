@@ -123,6 +123,22 @@ codes! {
     // Images
     /// The digest of the bytes received is not the one given.
     DigestMismatch = "digest-mismatch", retry false;
+    /// No digest was given, or one by an algorithm that the operator does not allow.
+    DigestRequired = "digest-required", retry false;
+    /// The checksum file does not name the image, or cannot be read.
+    ChecksumFile = "checksum-file", retry false;
+    /// The image is damaged: a compressed stream that is cut or goes on behind its end, a qcow2 whose tables make no sense.
+    ImageCorrupt = "image-corrupt", retry false;
+    /// The image asks for something that is refused: a backing file, encryption, more memory than there may be.
+    ImageUnsupported = "image-unsupported", retry false;
+    /// The image cannot be written in one pass, and there is no room to keep it.
+    ImageNeedsSpool = "image-needs-spool", retry false;
+    /// The disk does not return what was written to it.
+    ReadBackMismatch = "read-back-mismatch", retry true;
+    /// The object changed on the server while it was fetched, again and again.
+    HttpChanged = "http-changed", retry true;
+    /// A file with an image or a checksum cannot be read.
+    FileUnreadable = "file-unreadable", retry false;
     /// The image is larger than the device.
     ImageTooLarge = "image-too-large", retry false;
     /// The image is in a format that is not the one declared, or not one that is taken.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::envelope::{DecodeError, Payload, from_value};
-use super::{Digest, HttpUrl, JobId, RootDeviceHints};
+use super::{Checksum, Digest, DigestAlgorithm, ImageFormat, ImageUrl, JobId, RootDeviceHints, Secret};
 
 /// A verb with its spec.
 ///
@@ -147,16 +147,77 @@ pub enum CleanStep {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeploySpec {
-    /// Where the raw whole-disk image is.
-    pub image_source: HttpUrl,
-    /// The digest of the bytes that the server sends.
-    pub image_checksum: Digest,
+    /// Where the whole-disk image is.
+    pub image_source: ImageUrl,
+    /// Where else it is. They are tried in this order when `image_source` does not deliver.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image_mirrors: Vec<ImageUrl>,
+    /// The digest of the bytes that the server sends, compressed as they may be; or the URL of a checksum file. An agent refuses an
+    /// image without one unless it is configured otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_checksum: Option<Checksum>,
+    /// The algorithm of `image_os_hash_value`. The two stand together, and before `image_checksum`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_os_hash_algo: Option<DigestAlgorithm>,
+    /// The digest of the bytes that the server sends, in hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_os_hash_value: Option<String>,
+    /// The format that the image must have. What is found is refused when it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_disk_format: Option<ImageFormat>,
+    /// The `Authorization` header for the servers of the image and of the checksum file. Not sent to another host that they
+    /// redirect to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_request_authorization: Option<Secret>,
+    /// Whether to read the disk back and compare it with what was written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub image_read_back: bool,
     /// Which disk to write; the node's own hints where absent. Without any there must be exactly one disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_device: Option<RootDeviceHints>,
     /// Disks that are never chosen, whatever the hints say. The node's own list is added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skip_block_devices: Vec<RootDeviceHints>,
+}
+
+impl DeploySpec {
+    /// An image with its digest, written to the node's own root device.
+    #[must_use]
+    pub fn new(image_source: ImageUrl, image_checksum: Digest) -> Self {
+        Self {
+            image_source,
+            image_mirrors: Vec::new(),
+            image_checksum: Some(Checksum::Digest(image_checksum)),
+            image_os_hash_algo: None,
+            image_os_hash_value: None,
+            image_disk_format: None,
+            image_request_authorization: None,
+            image_read_back: false,
+            root_device: None,
+            skip_block_devices: Vec::new(),
+        }
+    }
+
+    /// The checksum, wherever it stands.
+    ///
+    /// # Errors
+    /// [`DecodeError::Schema`] when one of the `image_os_hash` pair is missing, or the value is no digest of that algorithm.
+    pub fn checksum(&self) -> Result<Option<Checksum>, DecodeError> {
+        let bad = |field: &str, reason: String| Err(DecodeError::Schema { field: field.into(), reason });
+        match (self.image_os_hash_algo, &self.image_os_hash_value) {
+            (None, None) => Ok(self.image_checksum.clone()),
+            (Some(algorithm), Some(digits)) => match Digest::from_hex(algorithm, digits) {
+                Ok(digest) => Ok(Some(Checksum::Digest(digest))),
+                Err(error) => bad("spec.image_os_hash_value", error.to_string()),
+            },
+            (Some(_), None) => {
+                bad("spec.image_os_hash_value", "missing; it goes with image_os_hash_algo".into())
+            }
+            (None, Some(_)) => {
+                bad("spec.image_os_hash_algo", "missing; it goes with image_os_hash_value".into())
+            }
+        }
+    }
 }
 
 /// How often and how soon a job is tried again. Only errors that may pass are tried again.
@@ -244,10 +305,12 @@ impl JobRequest {
             return out_of_bounds("timeout_seconds", "expected at least 1");
         }
         let work = Work::from_parts(&raw.verb, raw.spec)?;
-        if let Work::Clean(spec) = &work
-            && spec.steps.is_empty()
-        {
-            return out_of_bounds("spec.steps", "it is empty; expected at least one step");
+        match &work {
+            Work::Clean(spec) if spec.steps.is_empty() => {
+                return out_of_bounds("spec.steps", "it is empty; expected at least one step");
+            }
+            Work::Deploy(spec) => drop(spec.checksum()?),
+            _ => {}
         }
         Ok(Self {
             job: raw.job,

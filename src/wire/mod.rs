@@ -11,14 +11,16 @@ pub mod envelope;
 mod event;
 mod hints;
 mod ids;
+mod image;
 pub mod inventory;
 mod job;
 mod redacted_url;
 pub mod report;
+mod secret;
 
 pub use code::{Coded, ErrorCode, ErrorReport};
 pub use command::{CancelCommand, Command, CommandRef, RunCommand, StatusCommand};
-pub use digest::{BadDigest, Digest};
+pub use digest::{BadDigest, Digest, DigestAlgorithm};
 pub use envelope::{CONTENT_TYPE, DecodeError, Event, Payload};
 pub use event::{
     Accepted, AgentEvent, AgentState, CommandResult, Heartbeat, Hello, JobChanged, Log, Origin, Outcome,
@@ -26,8 +28,10 @@ pub use event::{
 };
 pub use hints::{HintValue, RootDeviceHints};
 pub use ids::{BootId, CommandId, JobId, NodeId};
+pub use image::{BadChecksum, BadImageFormat, Checksum, ImageFormat};
 pub use job::{
     CleanSpec, CleanStep, DEFAULT_TIMEOUT_SECONDS, DeploySpec, InspectSpec, JobRequest, NoopSpec,
     RetryPolicy, Verb, Work,
 };
-pub use redacted_url::{BadUrl, HttpUrl};
+pub use redacted_url::{BadUrl, HttpUrl, ImageUrl};
+pub use secret::Secret;

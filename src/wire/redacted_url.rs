@@ -1,4 +1,4 @@
-//! A URL that may carry credentials or a signature, and never shows them.
+//! URLs that may carry credentials or a signature, and never show them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,84 +8,118 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-/// An `http` or `https` URL. Printed without its credentials and its query, which may be a signature.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct HttpUrl(Url);
-
-/// A URL that is not one of `http` or `https`.
+/// A URL that is not what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an http or https URL: {reason}")]
+#[error("not {expected}: {reason}")]
 pub struct BadUrl {
+    expected: &'static str,
     reason: String,
 }
 
-impl HttpUrl {
-    /// The whole URL, secrets included: for the request alone.
-    #[must_use]
-    pub fn expose(&self) -> &Url {
-        &self.0
-    }
-}
+macro_rules! redacted_url {
+    ($(#[$doc:meta])* $name:ident, $what:literal, schemes [$($scheme:literal),+], pattern $pattern:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Url);
 
-impl FromStr for HttpUrl {
-    type Err = BadUrl;
+        impl $name {
+            /// The whole URL, secrets included: for the request alone.
+            #[must_use]
+            pub fn expose(&self) -> &Url {
+                &self.0
+            }
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let url = Url::parse(text).map_err(|error| BadUrl { reason: error.to_string() })?;
-        match url.scheme() {
-            "http" | "https" => Ok(Self(url)),
-            other => Err(BadUrl { reason: format!("its scheme is {other:?}") }),
+            /// Takes a URL of one of these schemes.
+            ///
+            /// # Errors
+            /// Names the scheme that was found.
+            pub fn new(url: Url) -> Result<Self, BadUrl> {
+                match url.scheme() {
+                    $($scheme)|+ => Ok(Self(url)),
+                    other => Err(BadUrl { expected: $what, reason: format!("its scheme is {other:?}") }),
+                }
+            }
         }
-    }
+
+        impl FromStr for $name {
+            type Err = BadUrl;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let url =
+                    Url::parse(text).map_err(|error| BadUrl { expected: $what, reason: error.to_string() })?;
+                Self::new(url)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = BadUrl;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(url: $name) -> Self {
+                url.0.into()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                redacted(&self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                redacted(&self.0, f)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({
+                    "type": "string",
+                    "format": "uri",
+                    "description": concat!($what, "."),
+                    "pattern": $pattern
+                })
+            }
+        }
+    };
 }
 
-impl TryFrom<String> for HttpUrl {
-    type Error = BadUrl;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
+redacted_url! {
+    /// An `http` or `https` URL. Printed without its credentials and its query, which may be a signature.
+    HttpUrl, "an http or https URL", schemes ["http", "https"], pattern "^[hH][tT][tT][pP][sS]?://"
 }
 
-impl From<HttpUrl> for String {
+redacted_url! {
+    /// Where an image is: an `http`, `https` or `file` URL. Printed without its credentials and its query.
+    ImageUrl, "an http, https or file URL", schemes ["http", "https", "file"], pattern "^([hH][tT][tT][pP][sS]?|[fF][iI][lL][eE])://"
+}
+
+impl From<HttpUrl> for ImageUrl {
     fn from(url: HttpUrl) -> Self {
-        url.0.into()
+        Self(url.0)
     }
 }
 
-impl fmt::Display for HttpUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = self.0.clone();
-        let has_query = shown.query().is_some();
-        shown.set_query(None);
-        shown.set_fragment(None);
-        // Both fail only for URLs that cannot have credentials, and http and https can.
-        let _ = shown.set_username("");
-        let _ = shown.set_password(None);
-        write!(f, "{shown}{}", if has_query { "?..." } else { "" })
-    }
-}
-
-impl fmt::Debug for HttpUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl JsonSchema for HttpUrl {
-    fn schema_name() -> Cow<'static, str> {
-        "HttpUrl".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "format": "uri",
-            "description": "An http or https URL.",
-            "pattern": "^[hH][tT][tT][pP][sS]?://"
-        })
-    }
+fn redacted(url: &Url, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut shown = url.clone();
+    let has_query = shown.query().is_some();
+    shown.set_query(None);
+    shown.set_fragment(None);
+    // Both fail only for URLs that cannot have credentials.
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    write!(f, "{shown}{}", if has_query { "?..." } else { "" })
 }
 
 #[cfg(test)]
@@ -97,6 +131,14 @@ mod tests {
         let url: HttpUrl = "https://user:pass@h/c/o?temp_url_sig=abc#f".parse().unwrap();
         assert_eq!(format!("{url} {url:?}"), "https://h/c/o?... https://h/c/o?...");
         assert!(url.expose().as_str().contains("temp_url_sig=abc"));
+        assert_eq!(ImageUrl::from(url).to_string(), "https://h/c/o?...");
+    }
+
+    #[test]
+    fn takes_only_its_schemes() {
         assert!("file:///etc/shadow".parse::<HttpUrl>().is_err());
+        assert!("file:///images/i".parse::<ImageUrl>().is_ok());
+        let error = "ftp://h/i".parse::<ImageUrl>().unwrap_err();
+        assert_eq!(error.to_string(), "not an http, https or file URL: its scheme is \"ftp\"");
     }
 }

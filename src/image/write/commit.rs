@@ -7,11 +7,12 @@
 
 use std::ops::Range;
 
-use super::buffer::BUFFER_BYTES;
-use super::digest::Verified;
+use super::Target;
 use super::disk::{Disk, as_u64};
-use super::{ImageError, Target};
 use crate::direct::ALIGNMENT;
+use crate::image::ImageError;
+use crate::image::buffer::BUFFER_BYTES;
+use crate::image::digest::Verified;
 
 /// How much of each end is withheld. A GPT with 128 entries takes 24 KiB at most; bootloaders in front of the first partition
 /// lie within the first MiB too.
@@ -19,7 +20,7 @@ const END_BYTES: u64 = 1 << 20;
 
 /// An image on its way to a disk that has no partition table until [`Uncommitted::commit`].
 #[derive(Debug)]
-pub(super) struct Uncommitted {
+pub(in crate::image) struct Uncommitted {
     disk: Disk,
     head: Vec<u8>,
     tail: Vec<u8>,
@@ -28,13 +29,13 @@ pub(super) struct Uncommitted {
 
 impl Uncommitted {
     /// Takes the partition table away.
-    pub(super) fn begin(mut disk: Disk) -> Result<Self, ImageError> {
+    pub(in crate::image) fn begin(mut disk: Disk) -> Result<Self, ImageError> {
         zero_ends(&mut disk)?;
         Ok(Self { disk, head: Vec::new(), tail: Vec::new(), length: 0 })
     }
 
     /// Takes the next bytes of the image; those of the ends are kept back. Together they must fit the disk.
-    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+    pub(in crate::image) fn append(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
         let [head, tail] = ends(self.disk.capacity());
         let (for_head, rest) = split_at_offset(bytes, self.length, head.end);
         let rest_begins = self.length + as_u64(for_head.len());
@@ -49,7 +50,7 @@ impl Uncommitted {
     /// Makes the image durable and the disk bootable, and says how long the image is.
     ///
     /// When that fails half-way the partition table is taken away again.
-    pub(super) fn commit(mut self, _: Verified) -> Result<u64, ImageError> {
+    pub(in crate::image) fn commit(mut self, _: Verified) -> Result<u64, ImageError> {
         match self.write_ends() {
             Ok(()) => Ok(self.length),
             Err(error) => {

@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt as _;
 
 use nix::libc;
 
-use super::ImageError;
 use crate::direct::{self, ALIGNMENT};
+use crate::image::ImageError;
 
 /// How many bytes may lie in the page cache before they are flushed: else a slow disk would leave gigabytes of a fast download
 /// in the memory of a RAM disk, and the progress shown would not be that of the disk.
@@ -41,7 +41,7 @@ impl Target {
 
 /// A disk that is being written.
 #[derive(Debug)]
-pub(super) struct Disk {
+pub(in crate::image) struct Disk {
     name: String,
     capacity: u64,
     cached: File,
@@ -51,37 +51,37 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    pub(super) fn new(target: Target) -> Self {
+    pub(in crate::image) fn new(target: Target) -> Self {
         let Target { name, file: cached, capacity, sector } = target;
         let aligned_enough = usize::try_from(sector).is_ok_and(|sector| sector <= ALIGNMENT);
         let direct = if aligned_enough { reopen_direct(&cached) } else { None };
         Self { name, capacity, cached, direct, unflushed: 0 }
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::image) fn name(&self) -> &str {
         &self.name
     }
 
-    pub(super) fn capacity(&self) -> u64 {
+    pub(in crate::image) fn capacity(&self) -> u64 {
         self.capacity
     }
 
     /// Writes what can go past the page cache that way, and the rest through it.
-    pub(super) fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<(), ImageError> {
+    pub(in crate::image) fn write_at(&mut self, bytes: &[u8], offset: u64) -> Result<(), ImageError> {
         let direct_bytes = self.write_direct(bytes, offset)?;
         let rest = &bytes[direct_bytes..];
         if rest.is_empty() { Ok(()) } else { self.write_cached(rest, offset + as_u64(direct_bytes)) }
     }
 
     /// Writes through the page cache, which takes any length at any place.
-    pub(super) fn write_cached(&mut self, bytes: &[u8], offset: u64) -> Result<(), ImageError> {
+    pub(in crate::image) fn write_cached(&mut self, bytes: &[u8], offset: u64) -> Result<(), ImageError> {
         self.cached.write_all_at(bytes, offset).map_err(|source| self.error("write", offset, source))?;
         self.unflushed += as_u64(bytes.len());
         if self.unflushed >= MAX_UNFLUSHED { self.flush() } else { Ok(()) }
     }
 
     /// Returns once all that was written is on the medium.
-    pub(super) fn flush(&mut self) -> Result<(), ImageError> {
+    pub(in crate::image) fn flush(&mut self) -> Result<(), ImageError> {
         self.cached.sync_data().map_err(|source| self.error("flush", 0, source))?;
         self.unflushed = 0;
         Ok(())
@@ -119,6 +119,6 @@ fn reopen_direct(file: &File) -> Option<File> {
 }
 
 /// A `usize` is never wider than 64 bits here.
-pub(super) fn as_u64(bytes: usize) -> u64 {
+pub(in crate::image) fn as_u64(bytes: usize) -> u64 {
     bytes as u64
 }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::ImageError;
-use crate::wire::HttpUrl;
+use crate::image::ImageError;
+use crate::wire::ImageUrl;
 
 /// A container that image writers must not take for the bytes of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ const GPT_OFFSETS: [usize; 2] = [512, 4096];
 ///
 /// # Errors
 /// [`ImageError::Format`] for a known container, [`ImageError::NotBootable`] for anything else that is no disk.
-pub(super) fn require_disk(url: &HttpUrl, head: &[u8]) -> Result<(), ImageError> {
+pub(in crate::image) fn require_disk(url: &ImageUrl, head: &[u8]) -> Result<(), ImageError> {
     if let Some(container) = CONTAINERS.iter().find(|known| has(head, known.offset, known.magic)) {
         return Err(ImageError::Format { url: Box::new(url.clone()), container: *container });
     }

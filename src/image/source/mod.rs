@@ -7,33 +7,19 @@ use reqwest::header::{ACCEPT_ENCODING, HeaderValue};
 use reqwest::{Client, ClientBuilder, Response, StatusCode, redirect};
 use tokio::time::timeout;
 
-use super::ImageError;
-use super::buffer::Buffer;
-use super::disk::as_u64;
 use crate::blocking;
-use crate::wire::HttpUrl;
+use crate::image::ImageError;
+use crate::image::Limits;
+use crate::image::buffer::Buffer;
+use crate::image::write::as_u64;
+use crate::wire::ImageUrl;
 
 const MAX_REDIRECTS: usize = 5;
 
-/// How long a server may be silent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Until it is connected, name resolution and TLS included.
-    pub connect: Duration,
-    /// Until it answers, and then between any two pieces of the image.
-    pub stall: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { connect: Duration::from_secs(10), stall: Duration::from_secs(30) }
-    }
-}
-
 /// An image that is being fetched.
 #[derive(Debug)]
-pub(super) struct Source<'a> {
-    url: &'a HttpUrl,
+pub(in crate::image) struct Source<'a> {
+    url: &'a ImageUrl,
     response: Response,
     length: Option<u64>,
     received: u64,
@@ -44,7 +30,7 @@ pub(super) struct Source<'a> {
 
 impl<'a> Source<'a> {
     /// Asks for the image and waits until the server begins to answer.
-    pub(super) async fn open(url: &'a HttpUrl, limits: &Limits) -> Result<Self, ImageError> {
+    pub(in crate::image) async fn open(url: &'a ImageUrl, limits: &Limits) -> Result<Self, ImageError> {
         let client = client(url, limits).await?;
         // A compressed transfer would have another digest and another length than the image.
         let request =
@@ -65,22 +51,22 @@ impl<'a> Source<'a> {
         Ok(Self { url, response, length, received: 0, pending: Bytes::new(), stall: limits.stall })
     }
 
-    pub(super) fn url(&self) -> &HttpUrl {
+    pub(in crate::image) fn url(&self) -> &ImageUrl {
         self.url
     }
 
     /// How long the image is, where the server says so.
-    pub(super) fn length(&self) -> Option<u64> {
+    pub(in crate::image) fn length(&self) -> Option<u64> {
         self.length
     }
 
     /// How much of it has come.
-    pub(super) fn received(&self) -> u64 {
+    pub(in crate::image) fn received(&self) -> u64 {
         self.received
     }
 
     /// Fills a buffer; it is not full only when the image has ended.
-    pub(super) async fn fill(&mut self, buffer: &mut Buffer) -> Result<(), ImageError> {
+    pub(in crate::image) async fn fill(&mut self, buffer: &mut Buffer) -> Result<(), ImageError> {
         while !buffer.is_full() {
             if self.pending.is_empty() {
                 match self.next().await? {
@@ -126,7 +112,7 @@ impl<'a> Source<'a> {
     }
 }
 
-fn check_status(url: &HttpUrl, status: StatusCode) -> Result<(), ImageError> {
+fn check_status(url: &ImageUrl, status: StatusCode) -> Result<(), ImageError> {
     let url = || Box::new(url.clone());
     match status {
         StatusCode::OK => Ok(()),
@@ -138,7 +124,7 @@ fn check_status(url: &HttpUrl, status: StatusCode) -> Result<(), ImageError> {
     }
 }
 
-fn not_answered(url: &HttpUrl, error: reqwest::Error) -> ImageError {
+fn not_answered(url: &ImageUrl, error: reqwest::Error) -> ImageError {
     let url = Box::new(url.clone());
     // The URL of the error may be a redirected one and carry a signature.
     let error = error.without_url();
@@ -153,7 +139,7 @@ fn not_answered(url: &HttpUrl, error: reqwest::Error) -> ImageError {
 
 /// A client that trusts the certificates of the system and uses no proxy that the environment names: what may be reached is for
 /// the configuration to say.
-async fn client(url: &HttpUrl, limits: &Limits) -> Result<Client, ImageError> {
+async fn client(url: &ImageUrl, limits: &Limits) -> Result<Client, ImageError> {
     let builder = || {
         ClientBuilder::new()
             .connect_timeout(limits.connect)
