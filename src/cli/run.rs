@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use farrier::disk::Access;
 use farrier::handlers::{Context, Finished, carry_out};
-use farrier::image::Limits;
+use farrier::image;
 use farrier::terminal::Board;
 use farrier::wire::report::{Output as Report, StepReport};
 use farrier::wire::{Coded as _, ErrorCode, ErrorReport, Outcome, Verb, Work};
@@ -68,7 +68,7 @@ async fn watched(work: Work, access: Access, output: &Output) -> Result<Finished
     let mut terminate = listen(SignalKind::terminate())?;
     let cancel = CancellationToken::new();
     let (progress, mut shown) = watch::channel(None);
-    let context = Context { access, limits: Limits::default(), cancel: cancel.clone(), progress };
+    let context = Context { access, images: image::Settings::default(), cancel: cancel.clone(), progress };
     let mut handler = tokio::spawn(async move { carry_out(&work, &context).await });
     loop {
         tokio::select! {

@@ -186,6 +186,7 @@ fn step_progress() -> StepProgress {
         bytes_total: Some(4 * GIB),
         bytes_per_second: GIB / 2,
         seconds_left: Some(6),
+        image: None,
     }
 }
 
