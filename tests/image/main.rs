@@ -7,9 +7,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use farrier::image::{self, Image, ImageError, Limits, Target, Written};
+use farrier::image::{self, Image, ImageError, Limits, Settings, Target, Written};
 use farrier::meter::Meter;
-use farrier::wire::{Coded as _, Digest, ErrorCode};
+use farrier::wire::{Checksum, Coded as _, Digest, ErrorCode};
 use farrier_testbed::http::{Fault, FaultyServer, Nginx};
 use farrier_testbed::lab_disk::{self, OLD_DATA};
 use sha2::{Digest as _, Sha256};
@@ -22,7 +22,20 @@ const MIB: usize = 1 << 20;
 const END: usize = MIB;
 /// No test waits longer for anything that must happen.
 const BOUND: Duration = Duration::from_secs(20);
-const SHORT: Limits = Limits { connect: Duration::from_secs(5), stall: Duration::from_millis(300) };
+
+/// Servers that are silent for a moment have failed, and nothing is tried twice.
+fn short() -> Limits {
+    Limits { connect: Duration::from_secs(5), stall: Duration::from_millis(300), tries: 1, ..Limits::default() }
+}
+
+fn settings(limits: Limits) -> Settings {
+    Settings { limits, ..Settings::default() }
+}
+
+fn image_at(url: &str, checksum: Digest) -> Image {
+    Image::new(url.parse().unwrap(), Some(Checksum::Digest(checksum)))
+}
+
 
 /// Bytes that begin as a disk does, and of which no two blocks are the same.
 fn disk_like(bytes: usize) -> Vec<u8> {
@@ -54,8 +67,8 @@ impl Lab {
     }
 
     async fn write(&self, url: &str, checksum: Digest, meter: &Meter) -> Result<Written, ImageError> {
-        let image = Image { source: url.parse().unwrap(), checksum };
-        let writing = image::write(&image, target(&self.disk), &SHORT, meter);
+        let (image, settings) = (image_at(url, checksum), settings(short()));
+        let writing = image::write(&image, target(&self.disk), &settings, meter);
         tokio::time::timeout(BOUND, writing).await.expect("the pipeline neither ends nor fails")
     }
 
@@ -87,7 +100,7 @@ fn target(disk: &Path) -> Target {
 }
 
 fn digest_of(bytes: &[u8]) -> Digest {
-    Digest(Sha256::digest(bytes).into())
+    Digest::Sha256(Sha256::digest(bytes).into())
 }
 
 fn code<T: std::fmt::Debug>(result: Result<T, ImageError>) -> ErrorCode {
@@ -153,7 +166,7 @@ async fn a_wrong_digest_leaves_no_partition_table() {
     let lab = Lab::with_disk(4 * MIB);
     let image = disk_like(4 * MIB);
     let nginx = lab.serve(&image);
-    let error = lab.write(&nginx.url("image"), Digest([7; 32]), &Meter::unobserved()).await.unwrap_err();
+    let error = lab.write(&nginx.url("image"), Digest::Sha256([7; 32]), &Meter::unobserved()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::DigestMismatch);
     let message = error.to_string();
     assert!(
@@ -209,7 +222,7 @@ async fn what_is_no_disk_is_refused_before_anything_is_written() {
 async fn answers_other_than_an_image_are_told_apart() {
     let lab = Lab::with_disk(2 * MIB);
     let nginx = lab.serve(b"");
-    let absent = lab.write(&nginx.url("absent"), Digest([0; 32]), &Meter::unobserved()).await;
+    let absent = lab.write(&nginx.url("absent"), Digest::Sha256([0; 32]), &Meter::unobserved()).await;
     assert_eq!(code(absent), ErrorCode::HttpStatus);
 
     let faults = [
@@ -222,14 +235,14 @@ async fn answers_other_than_an_image_are_told_apart() {
     for (fault, expected) in faults {
         let server = FaultyServer::start(Vec::new(), fault.clone()).await.unwrap();
         let url = server.url("image?temp_url_sig=secret");
-        let error = lab.write(&url, Digest([0; 32]), &Meter::unobserved()).await.unwrap_err();
+        let error = lab.write(&url, Digest::Sha256([0; 32]), &Meter::unobserved()).await.unwrap_err();
         assert_eq!(error.code(), expected, "{fault:?}");
         assert!(!error.report().message.contains("secret"), "{:?}", error.report());
     }
 
     let gone = nginx.url("image?temp_url_sig=secret");
     drop(nginx);
-    let error = lab.write(&gone, Digest([0; 32]), &Meter::unobserved()).await.unwrap_err();
+    let error = lab.write(&gone, Digest::Sha256([0; 32]), &Meter::unobserved()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::HttpConnect);
     assert!(!error.report().message.contains("secret"), "{:?}", error.report());
     lab.assert_untouched();
@@ -261,9 +274,9 @@ async fn a_server_that_breaks_off_in_the_first_mib_leaves_the_disk_alone() {
     ] {
         let lab = Lab::with_disk(5 * MIB);
         let server = FaultyServer::start(image.clone(), fault.clone()).await.unwrap();
-        let image = Image { source: server.url("image").parse().unwrap(), checksum: digest_of(&image) };
-        let limits = Limits { connect: Duration::from_millis(200), ..SHORT };
-        let writing = image::write(&image, target(&lab.disk), &limits, &Meter::unobserved()).await;
+        let image = image_at(&server.url("image"), digest_of(&image));
+        let limits = Limits { connect: Duration::from_millis(200), ..short() };
+        let writing = image::write(&image, target(&lab.disk), &settings(limits), &Meter::unobserved()).await;
         assert_eq!(code(writing), expected, "{fault:?}");
         lab.assert_untouched();
     }
@@ -290,10 +303,10 @@ async fn while_it_is_written_the_disk_does_not_boot_and_cancelling_is_prompt() {
     let shown = watch::Sender::new(None);
     let mut progress = shown.subscribe();
     let meter = Meter::new("write_image", 1, 1, cancel.clone(), shown);
-    let patient = Limits { stall: Duration::from_secs(3600), ..SHORT };
-    let source = Image { source: server.url("image").parse().unwrap(), checksum: digest_of(&image) };
+    let patient = Limits { stall: Duration::from_secs(3600), ..short() };
+    let source = image_at(&server.url("image"), digest_of(&image));
     let disk = target(&lab.disk);
-    let writing = tokio::spawn(async move { image::write(&source, disk, &patient, &meter).await });
+    let writing = tokio::spawn(async move { image::write(&source, disk, &settings(patient), &meter).await });
 
     server.has_sent(sent).await.unwrap();
     let file = File::open(&lab.disk).unwrap();
@@ -322,10 +335,10 @@ async fn cancelling_a_silent_server_leaves_the_disk_alone() {
     let server = FaultyServer::start(disk_like(2 * MIB), Fault::StallAfter(512)).await.unwrap();
     let cancel = CancellationToken::new();
     let meter = Meter::new("write_image", 1, 1, cancel.clone(), watch::Sender::new(None));
-    let patient = Limits { stall: Duration::from_secs(3600), ..SHORT };
-    let source = Image { source: server.url("image").parse().unwrap(), checksum: Digest([0; 32]) };
+    let patient = Limits { stall: Duration::from_secs(3600), ..short() };
+    let source = image_at(&server.url("image"), Digest::Sha256([0; 32]));
     let disk = target(&lab.disk);
-    let writing = tokio::spawn(async move { image::write(&source, disk, &patient, &meter).await });
+    let writing = tokio::spawn(async move { image::write(&source, disk, &settings(patient), &meter).await });
     server.has_sent(512).await.unwrap();
     cancel.cancel();
     let ended = tokio::time::timeout(BOUND, writing).await.expect("cancelling waits for the server").unwrap();
@@ -341,8 +354,8 @@ async fn a_full_file_system_below_is_a_device_fault() {
     let nginx = lab.serve(&image);
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
     let target = Target { name: "the full disk".into(), file: full, capacity: 4 * MIB as u64, sector: 512 };
-    let image = Image { source: nginx.url("image").parse().unwrap(), checksum: digest_of(&image) };
-    let error = image::write(&image, target, &SHORT, &Meter::unobserved()).await.unwrap_err();
+    let image = image_at(&nginx.url("image"), digest_of(&image));
+    let error = image::write(&image, target, &settings(short()), &Meter::unobserved()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::DeviceIo);
     assert!(error.to_string().contains("the full disk"), "{error}");
 }
