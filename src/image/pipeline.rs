@@ -132,7 +132,12 @@ impl Attempt<'_> {
     }
 
     /// Sends the image through the stages, until it ends or they do.
-    async fn feed(&self, source: &mut Source<'_>, head: Buffer, input: Sender<Buffer>) -> Result<(), ImageError> {
+    async fn feed(
+        &self,
+        source: &mut Source<'_>,
+        head: Buffer,
+        input: Sender<Buffer>,
+    ) -> Result<(), ImageError> {
         let mut pool = Pool::new(BUFFERS);
         let mut buffer = head;
         while !buffer.bytes().is_empty() {
@@ -154,7 +159,9 @@ impl Attempt<'_> {
         let stages = Stages {
             digester: spawn_blocking(move || digest::tee(from_source, &to_decoder)),
             writer: spawn_blocking(move || {
-                writing::write(disk, &url, read_back, &meter, |sink| decode::decode(plan, from_digester, &url, sink))
+                writing::write(disk, &url, read_back, &meter, |sink| {
+                    decode::decode(plan, from_digester, &url, sink)
+                })
             }),
         };
         (stages, to_digester)

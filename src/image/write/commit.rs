@@ -50,7 +50,11 @@ impl Uncommitted {
             if let Err(second) = zero_ends(&self.disk) {
                 tracing::warn!(disk = self.disk.name(), %second, "the partition table may be left after a failed commit");
             }
-        })
+        })?;
+        meter.durable(self.length);
+        // Shown at once: it is the last that is said of this image.
+        meter.phase("done", None);
+        Ok(())
     }
 
     fn write_ends(&self) -> Result<(), ImageError> {

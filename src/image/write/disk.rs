@@ -97,7 +97,13 @@ impl Disk {
         self.sector
     }
 
-    /// How many bytes, of all that were written or made zero, are on the medium for sure.
+    /// Counts what is written from now on.
+    pub(in crate::image) fn begin_count(&self) {
+        self.written.store(0, Ordering::Release);
+        self.durable.store(0, Ordering::Release);
+    }
+
+    /// How many bytes, of all that were written or made zero since the count began, are on the medium for sure.
     pub(in crate::image) fn durable(&self) -> u64 {
         self.durable.load(Ordering::Relaxed)
     }

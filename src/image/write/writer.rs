@@ -53,6 +53,7 @@ pub(in crate::image) fn write(
     decode: impl FnOnce(&mut Writer<'_>) -> Result<u64, ImageError>,
 ) -> Result<Uncommitted, ImageError> {
     zero_ends(&disk)?;
+    disk.begin_count();
     let journal = read_back.then(Journal::default);
     let (jobs, queue) = sync_channel(THREADS);
     let shared = Shared {
@@ -172,6 +173,9 @@ impl<'a> Writer<'a> {
         let range = offset..offset + as_u64(buffer.bytes().len());
         self.ends.keep(offset, buffer.bytes());
         let body = self.ends.body_of(&range);
+        if body.is_empty() {
+            return Ok(());
+        }
         let within = |place: u64| usize::try_from(place - offset).unwrap_or(usize::MAX);
         let (mut at, end) = (within(body.start), within(body.end));
         let buffer = Arc::new(buffer);
