@@ -109,12 +109,7 @@ fn is_zero(bytes: &[u8]) -> bool {
 }
 
 fn deploy_spec(url: &str) -> DeploySpec {
-    DeploySpec {
-        image_source: url.parse().unwrap(),
-        image_checksum: IMAGE.sha256_hex.parse().unwrap(),
-        root_device: None,
-        skip_block_devices: Vec::new(),
-    }
+    DeploySpec::new(url.parse().unwrap(), IMAGE.sha256_hex.parse().unwrap())
 }
 
 fn deploy(url: &str) -> Work {

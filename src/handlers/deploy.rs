@@ -33,6 +33,8 @@ pub(super) async fn deploy(
     *output = Some(Output::Deploy(DeployReport {
         root_device: chosen.identity(),
         image_source: spec.image_source.to_string(),
+        image_format: written.format.to_string(),
+        image_source_bytes: written.source_bytes,
         image_bytes: written.bytes,
         image_checksum: written.checksum,
         bytes_per_second: written.bytes_per_second(),
