@@ -14,5 +14,5 @@ mod write;
 
 pub use error::ImageError;
 pub use pipeline::{Written, write};
-pub use request::{Connection, Image, Limits, Policy, Spool};
+pub use request::{Connection, Image, Limits, Policy, Proxies, Spool};
 pub use write::{Target, withdraw};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::wire::{Checksum, ImageFormat, ImageUrl, Secret};
+use crate::wire::{Checksum, ImageFormat, ImageUrl, NoProxy, ProxyUrl, Secret};
 
 /// An image to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,19 @@ pub struct Connection {
     pub identity: Option<Secret>,
     /// Headers of every request; never sent to another host that a server redirects to.
     pub headers: Vec<(String, Secret)>,
+    /// What stands between here and the servers.
+    pub proxies: Proxies,
+}
+
+/// The proxies, each for URLs of one scheme.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proxies {
+    /// For `http` URLs.
+    pub http: Option<ProxyUrl>,
+    /// For `https` URLs.
+    pub https: Option<ProxyUrl>,
+    /// The servers that are reached without one.
+    pub no_proxy: NoProxy,
 }
 
 /// How long and how often to try.
