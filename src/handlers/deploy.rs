@@ -33,6 +33,8 @@ pub(super) async fn deploy(
     *output = Some(Output::Deploy(DeployReport {
         root_device: chosen.identity(),
         image_source: spec.image_source.to_string(),
+        image_format: written.format.to_string(),
+        image_source_bytes: written.source_bytes,
         image_bytes: written.bytes,
         image_checksum: written.checksum,
         bytes_per_second: written.bytes_per_second(),
@@ -68,9 +70,25 @@ async fn write(
         Ok::<_, HandlerError>((Arc::new(open), target))
     })
     .await?;
-    let image = Image::new(spec.image_source.clone(), spec.checksum().unwrap());
-    let written = image::write(&image, target, &context.limits, meter).await?;
+    let image = image_of(spec, &context.images)?;
+    let written = image::write(&image, target, &context.images, meter).await?;
     Ok((open, written))
+}
+
+/// The image that the spec names, reached in the way that holds for all images and by what the spec says beside.
+fn image_of(spec: &DeploySpec, settings: &image::Settings) -> Result<Image, HandlerError> {
+    let mut connection = settings.connection.clone();
+    if let Some(authorization) = &spec.image_request_authorization {
+        connection.headers.push(("Authorization".to_owned(), authorization.clone()));
+    }
+    Ok(Image {
+        source: spec.image_source.clone(),
+        mirrors: spec.image_mirrors.clone(),
+        checksum: spec.checksum()?,
+        format: spec.image_disk_format,
+        connection,
+        read_back: spec.image_read_back,
+    })
 }
 
 /// What the disk looks like after an image was written to it.

@@ -142,12 +142,25 @@ pub enum ImageError {
         found: Digest,
     },
 
+    /// The disk returns something else than was written to it.
+    #[error(
+        "{target} does not return what was written to it, in the {length} bytes from byte {offset}: the disk or its controller is faulty, or something else writes to it"
+    )]
+    ReadBack {
+        /// The disk.
+        target: String,
+        /// Where the piece begins that differs.
+        offset: u64,
+        /// How long the piece is.
+        length: u64,
+    },
+
     /// The disk failed.
     #[error("cannot {action} {target} at byte {offset}")]
     Device {
         /// The disk.
         target: String,
-        /// `open`, `write` or `flush`.
+        /// What was done, such as `write` or `flush`.
         action: &'static str,
         /// Where.
         offset: u64,
@@ -178,6 +191,7 @@ impl Coded for ImageError {
             Self::Format { .. } => ErrorCode::ImageFormat,
             Self::NotBootable { .. } => ErrorCode::ImageNotBootable,
             Self::DigestMismatch { .. } => ErrorCode::DigestMismatch,
+            Self::ReadBack { .. } => ErrorCode::ReadBackMismatch,
             Self::Device { .. } => ErrorCode::DeviceIo,
         }
     }

@@ -7,12 +7,14 @@ mod buffer;
 mod decode;
 mod digest;
 mod error;
+mod options;
 mod pipeline;
 mod request;
 mod source;
 mod write;
 
 pub use error::ImageError;
+pub use options::ImageOptions;
 pub use pipeline::{Written, write};
-pub use request::{Connection, Image, Limits, Policy, Proxies, Spool};
+pub use request::{Connection, Image, Limits, Policy, Proxies, Settings, Spool};
 pub use write::{Target, withdraw};

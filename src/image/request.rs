@@ -37,6 +37,17 @@ impl Image {
     }
 }
 
+/// What holds for every image that one process writes.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// How long and how often to try.
+    pub limits: Limits,
+    /// What is allowed.
+    pub policy: Policy,
+    /// How servers are reached, unless an image says more.
+    pub connection: Connection,
+}
+
 /// How servers are reached: the same way for the image, its mirrors and the checksum file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Connection {
