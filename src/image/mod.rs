@@ -17,4 +17,5 @@ pub use error::ImageError;
 pub use options::ImageOptions;
 pub use pipeline::{Written, write};
 pub use request::{Connection, Image, Limits, Policy, Proxies, Settings, Spool};
+pub use source::LastGood;
 pub use write::{Target, withdraw};
