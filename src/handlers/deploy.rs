@@ -30,7 +30,7 @@ pub(super) async fn deploy(
         steps.run("write_image", async |meter| write(spec, &chosen, context, &meter).await).await?;
     // A whole and verified image is on the disk. To stop now would only leave open what became of it.
     let layout = steps.finish("verify_partitions", async |_| verify(open).await).await?;
-    *output = Some(Output::Deploy(DeployReport {
+    *output = Some(Output::Deploy(Box::new(DeployReport {
         root_device: chosen.identity(),
         image_source: spec.image_source.to_string(),
         image_format: written.format.to_string(),
@@ -40,7 +40,7 @@ pub(super) async fn deploy(
         bytes_per_second: written.bytes_per_second(),
         partitions: layout.partitions,
         partition_table_reread: layout.reread,
-    }));
+    })));
     Ok(())
 }
 

@@ -257,9 +257,9 @@ pub enum ImageError {
         /// What was fetched.
         url: Box<ImageUrl>,
         /// The digest given.
-        expected: Digest,
+        expected: Box<Digest>,
         /// The digest of what came.
-        found: Digest,
+        found: Box<Digest>,
     },
 
     /// The disk returns something else than was written to it.

@@ -15,7 +15,7 @@ pub enum Output {
     /// Of `clean`.
     Clean(CleanReport),
     /// Of `deploy`.
-    Deploy(DeployReport),
+    Deploy(Box<DeployReport>),
     /// Of `noop`.
     Noop {},
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot set up, it cannot test")]
 
+mod crash;
 mod lab;
 mod raw;
 mod write;

@@ -38,6 +38,7 @@ pub(in crate::image) fn verify(
     if expected == found {
         Ok(Verified(()))
     } else {
+        let (expected, found) = (Box::new(expected), Box::new(found));
         Err(ImageError::DigestMismatch { url: Box::new(url.clone()), expected, found })
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! Both ends are zeroed and flushed before anything else is written, and what belongs there is withheld in memory ([`Ends`]). A
 //! crash, a cancelled command or a wrong digest leaves a disk without a partition table, whatever was on it before. With the
-//! digest verified the body is flushed, then the last MiB, then the first.
+//! digest verified the body is flushed, then the last MiB, then the first, and of that one the first sector last of all.
 
 use std::sync::Arc;
 
 use super::ends::Ends;
 use super::read_back::Journal;
 use super::{Disk, Target, as_u64};
+use crate::direct::ALIGNMENT;
 use crate::image::ImageError;
 use crate::image::digest::Verified;
 use crate::meter::Meter;
@@ -64,7 +65,11 @@ impl Uncommitted {
             self.disk.write_cached(tail, tail_start)?;
             self.disk.flush()?;
         }
-        self.disk.write_cached(head, 0)?;
+        // Without its first sector nothing finds the rest: a machine that dies in between has no half of a boot loader.
+        let (first, rest) = head.split_at(head.len().min(ALIGNMENT));
+        self.disk.write_cached(rest, as_u64(first.len()))?;
+        self.disk.flush()?;
+        self.disk.write_cached(first, 0)?;
         self.disk.flush()?;
         match &self.journal {
             Some(journal) => journal.check_ends(&self.disk, [(0, head), (tail_start, tail)]),

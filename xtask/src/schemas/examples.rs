@@ -202,7 +202,8 @@ pub(super) fn progress() -> Vec<Example<Progress>> {
 }
 
 pub(super) fn results() -> Vec<Example<CommandResult>> {
-    let deployed = succeeded(Output::Deploy(deploy_report()), &["choose_root_device", "write_image"]);
+    let deployed =
+        succeeded(Output::Deploy(Box::new(deploy_report())), &["choose_root_device", "write_image"]);
     let mismatch = ErrorReport::new(
         ErrorCode::DigestMismatch,
         format!("the image from {} does not have the digest {}", image_source(), checksum()),
