@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 
 use super::decode::sniff::Container;
 use crate::meter::Cancelled;
-use crate::wire::{Coded, Digest, ErrorCode, ImageUrl};
+use crate::wire::{Coded, Digest, ErrorCode, ImageUrl, ProxyUrl};
 
 /// An image could not be fetched, was not what it was said to be, or could not be written. The disk does not boot then.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +18,7 @@ pub enum ImageError {
 
     /// The HTTP client cannot be set up.
     #[error(
-        "cannot set up the HTTP client to fetch {url}; does this system have CA certificates in /etc/ssl/certs?"
+        "cannot set up the HTTP client to fetch {url}; does this system have CA certificates in /etc/ssl/certs, and do the client certificate and its key belong together?"
     )]
     Client {
         /// What was to be fetched.
@@ -27,24 +27,70 @@ pub enum ImageError {
         source: reqwest::Error,
     },
 
-    /// No connection, or none with a TLS that can be trusted.
+    /// Certificates that were given cannot be read.
+    #[error("{what} cannot be read; expected {expected} in PEM")]
+    BadPem {
+        /// Which certificates.
+        what: &'static str,
+        /// What they should have been.
+        expected: &'static str,
+    },
+
+    /// A header that was given cannot be sent.
     #[error(
-        "cannot connect to the server of {url}; check its name, its port, the network and its certificate"
+        "the header {name:?} for the servers of images cannot be sent; expected a name and a value of one line"
+    )]
+    BadHeader {
+        /// Its name.
+        name: String,
+    },
+
+    /// No connection.
+    #[error(
+        "cannot connect to the server of {url}{}; check its name, its port and the network",
+        .proxy.as_ref().map_or_else(String::new, |proxy| format!(" through the proxy {proxy}"))
     )]
     Connect {
         /// What was to be fetched.
         url: Box<ImageUrl>,
+        /// The proxy on the way to it.
+        proxy: Option<Box<ProxyUrl>>,
+        /// Why.
+        source: reqwest::Error,
+    },
+
+    /// A server or a proxy that cannot prove who it is.
+    #[error(
+        "the certificate of the server of {url}{} is not trusted; give the certificate of the authority that issued it",
+        .proxy.as_ref().map_or_else(String::new, |proxy| format!(", or of the proxy {proxy},"))
+    )]
+    Untrusted {
+        /// What was to be fetched.
+        url: Box<ImageUrl>,
+        /// The proxy on the way to it.
+        proxy: Option<Box<ProxyUrl>>,
         /// Why.
         source: reqwest::Error,
     },
 
     /// Redirected in circles, too often, or to where no image can be.
-    #[error("cannot follow the redirects of {url}; give the address that they should lead to")]
+    #[error("cannot follow the redirects of {url}: {reason}; give the address that they should lead to")]
     Redirect {
         /// What was to be fetched.
         url: Box<ImageUrl>,
         /// Why.
-        source: reqwest::Error,
+        reason: String,
+    },
+
+    /// The proxy wants credentials, or other ones.
+    #[error(
+        "the proxy {proxy} does not let us through to {url} (407 Proxy Authentication Required); give its user and password in the URL of the proxy"
+    )]
+    ProxyRefused {
+        /// What was to be fetched.
+        url: Box<ImageUrl>,
+        /// The proxy.
+        proxy: Box<ProxyUrl>,
     },
 
     /// A status that will be the same next time.
@@ -59,12 +105,86 @@ pub enum ImageError {
     },
 
     /// A status that may pass.
-    #[error("the server of {url} answered {status}, which may pass; expected 200 OK")]
+    #[error(
+        "the server of {url} answered {status}, which may pass{}; expected 200 OK",
+        .retry_after.map_or_else(String::new, |wait| format!(", and asks to come back in {} s", wait.as_secs()))
+    )]
     Unavailable {
         /// What was to be fetched.
         url: Box<ImageUrl>,
         /// The status.
         status: StatusCode,
+        /// How long the server asks to wait.
+        retry_after: Option<Duration>,
+    },
+
+    /// A body that is not the bytes of the image.
+    #[error(
+        "the server of {url} sends it with the content encoding {encoding:?}; expected the bytes of the image as they are: switch that off at the server"
+    )]
+    Encoded {
+        /// What was to be fetched.
+        url: Box<ImageUrl>,
+        /// The encoding.
+        encoding: String,
+    },
+
+    /// A part of the image was asked for and the whole came.
+    #[error("the server of {url} has no ranges; expected 206 Partial Content with a part of the image")]
+    NoRanges {
+        /// What was to be fetched.
+        url: Box<ImageUrl>,
+    },
+
+    /// What came before and what comes now are not of one image.
+    #[error(
+        "cannot go on with {url} after {received} bytes: {reason}; it has to be fetched from its beginning"
+    )]
+    StartOver {
+        /// What was to be fetched.
+        url: Box<ImageUrl>,
+        /// How much of it came.
+        received: u64,
+        /// Why.
+        reason: String,
+    },
+
+    /// It took too long.
+    #[error("{url} did not come within {} s; {received} bytes of it did", .allowed.as_secs_f64())]
+    Deadline {
+        /// What was fetched.
+        url: Box<ImageUrl>,
+        /// How much of it came.
+        received: u64,
+        /// How long it might have taken.
+        allowed: Duration,
+        /// What went wrong last, if anything did.
+        source: Option<Box<ImageError>>,
+    },
+
+    /// None of several servers has delivered.
+    #[error("none of the {} places of the image delivers it: {}", .failures.len(), one_after_another(.failures))]
+    NoMirror {
+        /// Why not, each.
+        failures: Vec<ImageError>,
+    },
+
+    /// A file cannot be read.
+    #[error("cannot read {url}")]
+    File {
+        /// The file.
+        url: Box<ImageUrl>,
+        /// Why.
+        source: io::Error,
+    },
+
+    /// More than a checksum file ever is.
+    #[error("{url} has more than {limit} bytes; expected a checksum file")]
+    NotSmall {
+        /// What was fetched.
+        url: Box<ImageUrl>,
+        /// How many it may have.
+        limit: usize,
     },
 
     /// The connection broke.
@@ -175,15 +295,45 @@ impl ImageError {
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled(_))
     }
+
+    /// Whether the same request may succeed at the same server in a while.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { .. } | Self::Unavailable { .. } | Self::Truncated { .. } | Self::Stalled { .. }
+        )
+    }
+
+    /// How long the server asks to be left alone.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
 }
 
 impl Coded for ImageError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::Cancelled(_) => ErrorCode::Cancelled,
-            Self::Client { .. } => ErrorCode::BadConfig,
-            Self::Connect { .. } => ErrorCode::HttpConnect,
-            Self::Redirect { .. } | Self::Status { .. } => ErrorCode::HttpStatus,
+            Self::Client { .. } | Self::BadPem { .. } | Self::BadHeader { .. } => ErrorCode::BadConfig,
+            Self::Connect { .. } | Self::Untrusted { .. } => ErrorCode::HttpConnect,
+            Self::Redirect { .. } | Self::Status { .. } | Self::ProxyRefused { .. } => ErrorCode::HttpStatus,
+            Self::Encoded { .. } => ErrorCode::ImageUnsupported,
+            Self::NoRanges { .. } => ErrorCode::ImageNeedsSpool,
+            Self::StartOver { .. } => ErrorCode::HttpChanged,
+            Self::Deadline { .. } => ErrorCode::HttpDeadline,
+            // One that may pass makes it worth to try them all again.
+            Self::NoMirror { failures } => {
+                let codes = || failures.iter().map(Coded::code);
+                codes()
+                    .find(|code| code.retryable())
+                    .or_else(|| codes().next())
+                    .unwrap_or(ErrorCode::Internal)
+            }
+            Self::File { .. } => ErrorCode::FileUnreadable,
+            Self::NotSmall { .. } => ErrorCode::ChecksumFile,
             Self::Unavailable { .. } => ErrorCode::HttpUnavailable,
             Self::Truncated { .. } => ErrorCode::HttpTruncated,
             Self::Stalled { .. } => ErrorCode::HttpStalled,
@@ -195,4 +345,9 @@ impl Coded for ImageError {
             Self::Device { .. } => ErrorCode::DeviceIo,
         }
     }
+}
+
+/// Errors with their causes, as one text.
+fn one_after_another(errors: &[ImageError]) -> String {
+    errors.iter().map(|error| error.report().message).collect::<Vec<_>>().join("; ")
 }

@@ -16,5 +16,6 @@ mod write;
 pub use error::ImageError;
 pub use options::ImageOptions;
 pub use pipeline::{Written, write};
-pub use request::{Connection, Image, Limits, Policy, Settings, Spool};
+pub use request::{Connection, Image, Limits, Policy, Proxies, Settings, Spool};
+pub use source::LastGood;
 pub use write::{Target, withdraw};

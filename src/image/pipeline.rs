@@ -108,8 +108,8 @@ impl Attempt<'_> {
 
     /// Fetches the first MiB and finds out how to decode it and whether it can be the image of a disk that fits, before anything is
     /// destroyed.
-    async fn begin(&self) -> Result<(Source<'_>, Buffer, Plan), ImageError> {
-        let mut source = Source::open(&self.image.source, &self.settings.limits).await?;
+    async fn begin(&self) -> Result<(Source, Buffer, Plan), ImageError> {
+        let mut source = Source::open(self.image, &self.settings.limits, &self.settings.last_good).await?;
         let mut head = Pool::new(1).take().await;
         source.fill(&mut head).await?;
         sniff::require_disk(source.url(), head.bytes())?;
@@ -118,7 +118,7 @@ impl Attempt<'_> {
     }
 
     /// Refuses an image that is announced to be larger than the disk.
-    fn check_room(&self, source: &Source<'_>) -> Result<(), ImageError> {
+    fn check_room(&self, source: &Source) -> Result<(), ImageError> {
         match source.length() {
             Some(found) if found > self.disk.capacity() => Err(ImageError::TooLarge {
                 url: Box::new(source.url().clone()),
@@ -132,12 +132,7 @@ impl Attempt<'_> {
     }
 
     /// Sends the image through the stages, until it ends or they do.
-    async fn feed(
-        &self,
-        source: &mut Source<'_>,
-        head: Buffer,
-        input: Sender<Buffer>,
-    ) -> Result<(), ImageError> {
+    async fn feed(&self, source: &mut Source, head: Buffer, input: Sender<Buffer>) -> Result<(), ImageError> {
         let mut pool = Pool::new(BUFFERS);
         let mut buffer = head;
         while !buffer.bytes().is_empty() {

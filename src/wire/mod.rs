@@ -14,6 +14,7 @@ mod ids;
 mod image;
 pub mod inventory;
 mod job;
+mod no_proxy;
 mod redacted_url;
 pub mod report;
 mod secret;
@@ -33,5 +34,6 @@ pub use job::{
     CleanSpec, CleanStep, DEFAULT_TIMEOUT_SECONDS, DeploySpec, InspectSpec, JobRequest, NoopSpec,
     RetryPolicy, Verb, Work,
 };
-pub use redacted_url::{BadUrl, HttpUrl, ImageUrl};
+pub use no_proxy::{BadNoProxy, NoProxy};
+pub use redacted_url::{BadUrl, HttpUrl, ImageUrl, ProxyUrl};
 pub use secret::Secret;
