@@ -13,13 +13,14 @@ mod redirect;
 mod retry;
 mod small;
 
+use std::fs::File;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 pub use mirrors::LastGood;
-#[expect(unused_imports, reason = "checksum files come with the digests")]
 pub(super) use small::read_small;
 
 use self::client::Clients;
@@ -70,7 +71,10 @@ impl Source {
         limits: &Limits,
         last_good: &LastGood,
     ) -> Result<Self, ImageError> {
-        let mut fetch = Fetch::new(urls, connection, limits, last_good).await?;
+        Self::begun(Fetch::new(urls, connection, limits, last_good).await?, has_digest).await
+    }
+
+    async fn begun(mut fetch: Fetch, has_digest: bool) -> Result<Self, ImageError> {
         let begun = timeout_at(fetch.deadline, fetch.begin()).await;
         let (origin, answer) = match begun {
             Ok(begun) => begun?,
@@ -89,6 +93,18 @@ impl Source {
             received: 0,
             is_complete: false,
         })
+    }
+
+    /// An image that was fetched from `url` and kept in `file`.
+    pub(in crate::image) async fn of_kept(
+        url: &ImageUrl,
+        file: File,
+        limits: &Limits,
+    ) -> Result<Self, ImageError> {
+        let connection = Connection::default();
+        let mut fetch = Fetch::new(vec![url.clone()], &connection, limits, &LastGood::default()).await?;
+        fetch.kept = Some(Arc::new(file));
+        Self::begun(fetch, false).await
     }
 
     /// From now on, never goes on at another place, nor without a validator: what came so has turned out to be wrong.
@@ -329,6 +345,8 @@ struct Fetch {
     mirrors: Mirrors,
     limits: Limits,
     last_good: LastGood,
+    /// The file that the image was kept in: nobody else is asked for it.
+    kept: Option<Arc<File>>,
     deadline: Instant,
     attempt: u32,
     /// No byte has come since the last request.
@@ -355,6 +373,7 @@ impl Fetch {
             mirrors: Mirrors::new(urls, last_good, limits),
             limits: *limits,
             last_good: last_good.clone(),
+            kept: None,
             deadline: Instant::now() + limits.deadline,
             attempt: 0,
             fruitless: true,
@@ -390,8 +409,12 @@ impl Fetch {
 
     async fn ask(&self, index: usize, part: Option<&Part>, received: u64) -> Result<Answer, ImageError> {
         let url = self.mirrors.url(index);
+        let (from, to) = part.map_or((0, None), |part| (part.from, part.to));
+        if let Some(file) = &self.kept {
+            let (body, object) = FileBody::of(Arc::clone(file), url, from, to).await?;
+            return Ok(Answer { body: Body::File(body), object, has_ranges: true });
+        }
         if url.expose().scheme() == "file" {
-            let (from, to) = part.map_or((0, None), |part| (part.from, part.to));
             let (body, object) = FileBody::open(url, from, to).await?;
             return Ok(Answer { body: Body::File(body), object, has_ranges: true });
         }
