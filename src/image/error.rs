@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
+use super::decode::qcow2::Qcow2Flaw;
 use super::decode::sniff::Container;
 use crate::meter::Cancelled;
 use crate::wire::{Coded, Digest, ErrorCode, ImageUrl};
@@ -129,6 +130,15 @@ pub enum ImageError {
         begins_with: String,
     },
 
+    /// A qcow2 image that is refused or damaged.
+    #[error("{url} {flaw}")]
+    Qcow2 {
+        /// What was fetched.
+        url: Box<ImageUrl>,
+        /// What is wrong with it.
+        flaw: Box<Qcow2Flaw>,
+    },
+
     /// Not the bytes that were meant.
     #[error(
         "{url} has the digest {found}; expected {expected}: the image or the checksum is not the one that was meant"
@@ -157,6 +167,10 @@ pub enum ImageError {
 }
 
 impl ImageError {
+    pub(super) fn qcow2(url: &ImageUrl, flaw: Qcow2Flaw) -> Self {
+        Self::Qcow2 { url: Box::new(url.clone()), flaw: Box::new(flaw) }
+    }
+
     /// Whether it is no fault but the answer to a request to stop.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
@@ -177,6 +191,7 @@ impl Coded for ImageError {
             Self::TooLarge { .. } => ErrorCode::ImageTooLarge,
             Self::Format { .. } => ErrorCode::ImageFormat,
             Self::NotBootable { .. } => ErrorCode::ImageNotBootable,
+            Self::Qcow2 { flaw, .. } => flaw.code(),
             Self::DigestMismatch { .. } => ErrorCode::DigestMismatch,
             Self::Device { .. } => ErrorCode::DeviceIo,
         }

@@ -12,6 +12,7 @@ mod request;
 mod source;
 mod write;
 
+pub use decode::qcow2::{Compression, Qcow2Flaw, Table};
 pub use error::ImageError;
 pub use pipeline::{Written, write};
 pub use request::{Connection, Image, Limits, Policy, Spool};
