@@ -147,7 +147,7 @@ impl Map {
         });
         let mut done = 0;
         // The end of the disk as an empty piece of content, so that the zeros before it come too.
-        content.chain([virtual_size..virtual_size]).filter_map(move |content| {
+        content.chain(std::iter::once(virtual_size..virtual_size)).filter_map(move |content| {
             let zeros = done..content.start;
             done = content.end;
             (!zeros.is_empty()).then_some(zeros)

@@ -22,6 +22,9 @@ mod seal;
 mod tables;
 mod window;
 
+#[cfg(test)]
+mod tests;
+
 pub(in crate::image) use decoder::Decoder;
 pub use flaw::{Compression, Qcow2Flaw, Table};
 pub(in crate::image) use plan::{Plan, ReadRange};
