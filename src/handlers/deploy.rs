@@ -8,7 +8,7 @@ use backon::{BlockingRetryable as _, ConstantBuilder};
 use super::{Context, HandlerError, Steps};
 use crate::blocking;
 use crate::disk::{self, Access, Disk, DiskError, OpenDisk};
-use crate::image::{self, Image, ImageError, Target, Written};
+use crate::image::{self, Image, ImageError, Proxies, Target, Written};
 use crate::meter::Meter;
 use crate::wire::report::{DeployReport, Output, Partition};
 use crate::wire::{Coded as _, DeploySpec, ErrorCode};
@@ -80,6 +80,13 @@ fn image_of(spec: &DeploySpec, settings: &image::Settings) -> Result<Image, Hand
     let mut connection = settings.connection.clone();
     if let Some(authorization) = &spec.image_request_authorization {
         connection.headers.push(("Authorization".to_owned(), authorization.clone()));
+    }
+    if spec.image_http_proxy.is_some() || spec.image_https_proxy.is_some() {
+        connection.proxies = Proxies {
+            http: spec.image_http_proxy.clone(),
+            https: spec.image_https_proxy.clone(),
+            no_proxy: spec.image_no_proxy.clone().unwrap_or_default(),
+        };
     }
     Ok(Image {
         source: spec.image_source.clone(),

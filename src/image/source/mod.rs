@@ -29,6 +29,7 @@ use self::http::{HttpBody, Part};
 use self::mirrors::Mirrors;
 use self::object::{Object, Validator};
 use crate::image::buffer::Buffer;
+use crate::image::decode::qcow2::ReadRange;
 use crate::image::write::as_u64;
 use crate::image::{Connection, Image, ImageError, Limits};
 use crate::wire::{Coded as _, ImageUrl};
@@ -335,6 +336,12 @@ impl Source {
         // It may be the only one that delivers, and nothing will be left of what the other one gave.
         self.fetch.last_good.remember(self.url());
         ImageError::StartOver { url: Box::new(self.url().clone()), received: self.received, reason }
+    }
+}
+
+impl ReadRange for Source {
+    fn read(&mut self, range: Range<u64>) -> impl Future<Output = Result<Bytes, ImageError>> + Send {
+        self.read_range(range)
     }
 }
 
