@@ -16,6 +16,7 @@ pub mod packages;
 pub mod ports;
 pub mod process;
 pub mod rabbitmq;
+pub mod squid;
 pub mod tls;
 pub mod wait;
 pub mod worker;
