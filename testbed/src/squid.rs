@@ -143,6 +143,7 @@ logformat plain %rm %ru %>Hs
 pid_filename none
 cache_store_log none
 cache deny all
+strip_query_terms off
 memory_cache_shared off
 cache_effective_user proxy
 visible_hostname testbed

@@ -12,6 +12,8 @@ mod object;
 mod redirect;
 mod retry;
 mod small;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 
