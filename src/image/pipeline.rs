@@ -18,6 +18,8 @@ use crate::wire::{Checksum, Digest, ImageFormat, ImageUrl};
 /// Buffers of the source: one that is filled, one that is hashed and those that are written, and as many again for the moments at
 /// which one stage is slower than the others.
 const BUFFERS: usize = 12;
+/// How often an image is fetched from its beginning when it changes on the way.
+const ROUNDS: usize = 3;
 /// Buffers between two stages.
 const QUEUED: usize = 4;
 
@@ -69,6 +71,12 @@ pub async fn write(
     let began = Instant::now();
     let disk = Arc::new(Disk::new(target));
     let attempt = Attempt { image, disk: &disk, settings, meter };
+    for _ in 1..ROUNDS {
+        match attempt.run(began).await {
+            Err(error @ ImageError::StartOver { .. }) => tracing::warn!(%error, "starting over"),
+            result => return result,
+        }
+    }
     attempt.run(began).await
 }
 

@@ -18,6 +18,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
 fn settings(tries: u32) -> Settings {
     let limits = Limits {
+        connect: Duration::from_millis(200),
         stall: Duration::from_millis(100),
         tries,
         backoff_max: Duration::from_millis(5),

@@ -214,12 +214,16 @@ fn wants_proxy_credentials(error: &reqwest::Error) -> bool {
 }
 
 fn is_untrusted(error: &reqwest::Error) -> bool {
-    let within = |cause: &(dyn Error + 'static)| match cause.downcast_ref::<rustls::Error>() {
-        Some(error) => Some(error.clone()),
-        // An I/O error shows the cause of what it holds, and not that itself.
-        None => cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>().cloned(),
-    };
-    causes(error).filter_map(within).any(|error| matches!(error, rustls::Error::InvalidCertificate(_)))
+    causes(error).any(holds_bad_certificate)
+}
+
+fn holds_bad_certificate(error: &(dyn Error + 'static)) -> bool {
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return matches!(error, rustls::Error::InvalidCertificate(_));
+    }
+    // What an I/O error holds is not its source; that is the source of what it holds.
+    let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    held.is_some_and(|held| holds_bad_certificate(held))
 }
 
 #[cfg(test)]
