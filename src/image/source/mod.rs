@@ -21,7 +21,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 pub use mirrors::LastGood;
-#[expect(unused_imports, reason = "checksum files come with the digests")]
+#[cfg_attr(not(test), expect(unused_imports, reason = "checksum files come with the digests"))]
 pub(super) use small::read_small;
 
 use self::client::Clients;
@@ -47,7 +47,7 @@ pub(in crate::image) struct Source {
     may_splice: bool,
     spliced: bool,
     /// None after a break, and at the end.
-    body: Option<Body>,
+    stream: Option<Stream>,
     /// What came and is not taken yet.
     pending: Bytes,
     received: u64,
@@ -86,7 +86,7 @@ impl Source {
             has_digest,
             may_splice: true,
             spliced: false,
-            body: Some(answer.body),
+            stream: Some(Stream { mirror: origin, body: answer.body }),
             pending: Bytes::new(),
             received: 0,
             is_complete: false,
@@ -176,11 +176,13 @@ impl Source {
                 self.complete();
                 return Ok(None);
             }
-            let Some(body) = &mut self.body else {
+            let Some(stream) = &mut self.stream else {
                 self.resume().await?;
                 continue;
             };
-            match body.next(self.fetch.current_url(), self.received, self.object.length).await {
+            // A part may have been asked for elsewhere in the meantime.
+            self.fetch.mirrors.trying(stream.mirror);
+            match stream.body.next(self.fetch.current_url(), self.received, self.object.length).await {
                 Ok(Some(piece)) => return self.take(piece).map(Some),
                 Ok(None) if self.object.length.is_none() => self.complete(),
                 Ok(None) => {
@@ -209,14 +211,14 @@ impl Source {
     fn complete(&mut self) {
         if !self.is_complete {
             self.is_complete = true;
-            self.body = None;
+            self.stream = None;
             self.object.length = Some(self.received);
             self.fetch.last_good.remember(self.fetch.current_url());
         }
     }
 
     fn broken(&mut self, error: ImageError) {
-        self.body = None;
+        self.stream = None;
         self.fetch.failed(error, self.received);
     }
 
@@ -226,7 +228,7 @@ impl Source {
             let index = self.fetch.turn().await?;
             match self.ask_again(index, self.received, None).await {
                 Ok(body) => {
-                    self.body = Some(body);
+                    self.stream = Some(Stream { mirror: index, body });
                     return Ok(());
                 }
                 Err(ImageError::NoRanges { .. }) => {
@@ -322,6 +324,13 @@ impl Source {
         self.fetch.last_good.remember(self.url());
         ImageError::StartOver { url: Box::new(self.url().clone()), received: self.received, reason }
     }
+}
+
+/// What comes from one mirror, up to the end of the image.
+#[derive(Debug)]
+struct Stream {
+    mirror: usize,
+    body: Body,
 }
 
 /// What asks for an image: which place next, when, how often, how long.

@@ -155,7 +155,7 @@ async fn does_not_go_on_at_a_mirror_with_another_object() {
         ("\"a\"", Fault::ContentLength(400_001), true),
         ("\"a\"", Fault::NoRanges, true),
     ] {
-        let second = serve(tag(theirs), &[fault.clone()]).await;
+        let second = serve(tag(theirs), std::slice::from_ref(&fault)).await;
         let error = fetch(&image_at(&[&first, &second], has_digest)).await.unwrap_err();
         assert!(matches!(error, ImageError::StartOver { received: 1000, .. }), "{fault:?}: {error}");
     }
