@@ -4,12 +4,12 @@ use std::fs;
 
 use farrier::image::{Connection, Proxies};
 use farrier::wire::ErrorCode;
-use farrier_testbed::http::Tls;
+use farrier_testbed::http::{Fault, Tls};
 use farrier_testbed::squid::{Squid, SquidOptions};
 use farrier_testbed::tls::Authority;
 use farrier_testbed::wait::wait_for;
 
-use crate::lab::{BOUND, Origin, fetch_badly, fetch_well};
+use crate::lab::{BOUND, Origin, faulty, fetch_badly, fetch_well, sent};
 
 /// Names below it are at the loopback for everybody.
 const NAME: &str = "images.example.localhost";
@@ -81,6 +81,35 @@ async fn the_proxy_is_chosen_by_the_scheme_of_the_image() {
 }
 
 #[tokio::test]
+async fn what_is_redirected_to_the_other_scheme_goes_through_the_other_proxy() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::create(dir.path()).unwrap();
+    let secure = Origin::start_tls(&Tls { authority: &authority, require_client: false });
+    let named = faulty(&[Fault::RedirectTo(secure.url())]).await;
+    let (for_http, for_https) = (squid(SquidOptions::default()), squid(SquidOptions::default()));
+    let proxies = Proxies {
+        http: Some(for_http.url().parse().unwrap()),
+        https: Some(for_https.url().parse().unwrap()),
+        ..Proxies::default()
+    };
+    let connection = Connection { proxies, ..Connection::default() };
+    fetch_well(&[named.url("image")], trusting(connection, &authority)).await;
+    assert_eq!(asked(&for_http, 1).await, [format!("GET {} 302", named.url("image"))]);
+    assert_eq!(asked(&for_https, 1).await, [format!("CONNECT 127.0.0.1:{} 200", secure.nginx.port())]);
+}
+
+#[tokio::test]
+async fn what_breaks_behind_a_proxy_goes_on_where_it_broke() {
+    let squid = squid(SquidOptions::default());
+    let server = faulty(&[Fault::CutAfter(1_200_000), Fault::Status(503), Fault::Nothing]).await;
+    fetch_well(&[server.url("image")], by(&squid.url(), "")).await;
+    let requests = server.requests();
+    assert_eq!(sent(&requests, "range"), [None, Some("bytes=1200000-"), Some("bytes=1200000-")]);
+    assert!(requests[2].header("if-range").is_some_and(|tag| tag.starts_with('"')));
+    assert_eq!(asked(&squid, 3).await.len(), 3);
+}
+
+#[tokio::test]
 async fn proxies_may_ask_for_credentials() {
     let dir = tempfile::tempdir().unwrap();
     let authority = Authority::create(dir.path()).unwrap();
@@ -108,17 +137,17 @@ async fn proxies_may_ask_for_credentials() {
 #[tokio::test]
 async fn credentials_of_a_proxy_are_not_for_servers() {
     let squid = squid(SquidOptions { credentials: Some(("node", "secret")), ..SquidOptions::default() });
-    let direct = crate::lab::faulty(&[]).await;
+    let direct = faulty(&[]).await;
     fetch_well(&[direct.url("image")], by(&squid.url_with("node", "secret"), "*")).await;
     fetch_well(&[direct.url("image")], by(&squid.url_with("node", "secret"), "")).await;
-    assert_eq!(crate::lab::sent(&direct.requests(), "proxy-authorization"), [None, None]);
+    assert_eq!(sent(&direct.requests(), "proxy-authorization"), [None, None]);
     assert_eq!(asked(&squid, 1).await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_proxy_that_is_not_there_is_named() {
     let nobody = farrier_testbed::ports::free_address().unwrap();
-    let report = fetch_badly(&["http://127.0.0.1:9/image"], by(&format!("u:secret@{nobody}"), "")).await;
+    let report = fetch_badly(&[Origin::start().url()], by(&format!("u:secret@{nobody}"), "")).await;
     assert_eq!(report.code, ErrorCode::HttpConnect, "{report}");
     assert!(report.message.contains(&format!("through the proxy http://{nobody}/")), "{report}");
     assert!(!report.message.contains("secret"), "{report}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use farrier_testbed::http::{Fault, FaultyServer, Script, Validator};
+use farrier_testbed::http::{Fault, FaultyServer, Nginx, Script, Validator};
 use tokio::time::timeout;
 
 use super::*;
@@ -227,6 +227,28 @@ async fn a_part_of_another_object_or_a_whole_is_no_part() {
     assert!(matches!(error, ImageError::NoRanges { .. }), "{error}");
     // The stream is still there.
     assert!(read(&mut source).await.unwrap() == body());
+}
+
+#[tokio::test]
+async fn a_real_server_takes_ranges_and_conditions() {
+    let dir = tempfile::tempdir().unwrap();
+    let docroot = dir.path().join("files");
+    std::fs::create_dir(&docroot).unwrap();
+    std::fs::write(docroot.join("image"), body()).unwrap();
+    let nginx = Nginx::start(&dir.path().join("nginx"), &docroot).unwrap();
+    let image = Image::new(nginx.url("image").parse().unwrap(), None);
+    let mut source = open(&image).await.unwrap();
+    assert!(source.has_ranges() && source.length() == Some(400_000));
+    for range in [0..10, 399_000..400_000] {
+        let part = source.read_range(range.clone()).await.unwrap();
+        let place = |place: u64| usize::try_from(place).unwrap();
+        assert!(part == body()[place(range.start)..place(range.end)]);
+    }
+    // Another file by the same name; the one before is still open at the server.
+    std::fs::write(docroot.join("new"), &body()[4..]).unwrap();
+    std::fs::rename(docroot.join("new"), docroot.join("image")).unwrap();
+    let error = source.read_range(0..10).await.unwrap_err();
+    assert!(matches!(error, ImageError::StartOver { .. }), "{error}");
 }
 
 #[tokio::test]
