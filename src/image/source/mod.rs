@@ -5,6 +5,7 @@
 //! all that came in the end.
 
 mod client;
+mod fetch;
 mod file;
 mod http;
 mod mirrors;
@@ -18,21 +19,19 @@ mod tests;
 use std::ops::Range;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::timeout_at;
 
 pub use mirrors::LastGood;
 #[cfg_attr(not(test), expect(unused_imports, reason = "checksum files come with the digests"))]
 pub(super) use small::read_small;
 
-use self::client::Clients;
-use self::file::FileBody;
-use self::http::{HttpBody, Part};
-use self::mirrors::Mirrors;
+use self::fetch::{Body, Fetch};
+use self::http::Part;
 use self::object::{Object, Validator};
 use crate::image::buffer::Buffer;
 use crate::image::write::as_u64;
 use crate::image::{Connection, Image, ImageError, Limits};
-use crate::wire::{Coded as _, ImageUrl};
+use crate::wire::ImageUrl;
 
 /// An image that is being fetched.
 #[derive(Debug)]
@@ -331,136 +330,4 @@ impl Source {
 struct Stream {
     mirror: usize,
     body: Body,
-}
-
-/// What asks for an image: which place next, when, how often, how long.
-#[derive(Debug)]
-struct Fetch {
-    clients: Clients,
-    mirrors: Mirrors,
-    limits: Limits,
-    last_good: LastGood,
-    deadline: Instant,
-    attempt: u32,
-    /// No byte has come since the last request.
-    fruitless: bool,
-}
-
-/// An answer, from a server or a file.
-#[derive(Debug)]
-struct Answer {
-    body: Body,
-    object: Object,
-    has_ranges: bool,
-}
-
-impl Fetch {
-    async fn new(
-        urls: Vec<ImageUrl>,
-        connection: &Connection,
-        limits: &Limits,
-        last_good: &LastGood,
-    ) -> Result<Self, ImageError> {
-        Ok(Self {
-            clients: Clients::new(&urls, connection, limits).await?,
-            mirrors: Mirrors::new(urls, last_good, limits),
-            limits: *limits,
-            last_good: last_good.clone(),
-            deadline: Instant::now() + limits.deadline,
-            attempt: 0,
-            fruitless: true,
-        })
-    }
-
-    fn current_url(&self) -> &ImageUrl {
-        self.mirrors.url(self.mirrors.current())
-    }
-
-    /// The first answer that is an image.
-    async fn begin(&mut self) -> Result<(usize, Answer), ImageError> {
-        loop {
-            let index = self.turn().await?;
-            match self.ask(index, None, 0).await {
-                Ok(answer) => return Ok((index, answer)),
-                Err(error) => self.failed(error, 0),
-            }
-        }
-    }
-
-    /// The mirror whose turn it is, once it is time. Why there is none, when all are out.
-    async fn turn(&mut self) -> Result<usize, ImageError> {
-        let Some(next) = self.mirrors.next(Instant::now()) else { return Err(self.mirrors.take_error()) };
-        if let Some(at) = next.at {
-            sleep_until(at).await;
-        }
-        self.mirrors.trying(next.index);
-        self.attempt = self.attempt.saturating_add(1);
-        self.fruitless = true;
-        Ok(next.index)
-    }
-
-    async fn ask(&self, index: usize, part: Option<&Part>, received: u64) -> Result<Answer, ImageError> {
-        let url = self.mirrors.url(index);
-        if url.expose().scheme() == "file" {
-            let (from, to) = part.map_or((0, None), |part| (part.from, part.to));
-            let (body, object) = FileBody::open(url, from, to).await?;
-            return Ok(Answer { body: Body::File(body), object, has_ranges: true });
-        }
-        let answer = http::get(&self.clients, url, part, &self.limits, received).await?;
-        let http::Answer { body, object, has_ranges } = answer;
-        Ok(Answer { body: Body::Http(body), object, has_ranges })
-    }
-
-    /// The mirror that was asked last brought something.
-    fn brought(&mut self) {
-        self.fruitless = false;
-        self.mirrors.brought(self.mirrors.current());
-    }
-
-    /// The mirror that was asked last failed.
-    fn failed(&mut self, error: ImageError, received: u64) {
-        let (index, url) = (self.mirrors.current(), self.current_url().clone());
-        let reason = error.report().message;
-        match self.mirrors.failed(index, error, self.fruitless, Instant::now()) {
-            Some(wait) => {
-                let wait_seconds = wait.as_secs_f64();
-                tracing::warn!(%url, reason, received, wait_seconds, "an image does not come; it will be asked for again");
-            }
-            None => {
-                tracing::warn!(%url, reason, received, "an image does not come; it is not asked for here any more");
-            }
-        }
-    }
-
-    fn late(&mut self, received: u64) -> ImageError {
-        let url = Box::new(self.current_url().clone());
-        let source = self.mirrors.take_last_error().map(Box::new);
-        ImageError::Deadline { url, received, allowed: self.limits.deadline, source }
-    }
-}
-
-/// What is being read.
-#[derive(Debug)]
-enum Body {
-    Http(HttpBody),
-    File(FileBody),
-}
-
-impl Body {
-    /// The next piece; nothing at the end. The rest is for errors: how much came, and how much there should be.
-    async fn next(
-        &mut self,
-        url: &ImageUrl,
-        received: u64,
-        expected: Option<u64>,
-    ) -> Result<Option<Bytes>, ImageError> {
-        match self {
-            Self::Http(body) => {
-                body.next().await.map_err(|broken| broken.into_error(url, received, expected))
-            }
-            Self::File(body) => {
-                body.next().await.map_err(|source| ImageError::File { url: Box::new(url.clone()), source })
-            }
-        }
-    }
 }

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::image::buffer::Pool;
-use crate::wire::{Checksum, Digest, ErrorCode};
+use crate::wire::{Checksum, Coded as _, Digest, ErrorCode};
 
 /// No test waits longer for anything that must happen.
 const BOUND: Duration = Duration::from_secs(20);
