@@ -1,13 +1,15 @@
 //! What can go wrong with an image.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::StatusCode;
 
-use super::decode::sniff::Container;
+use super::decode::Container;
+use super::digest::BadChecksumFile;
 use crate::meter::Cancelled;
-use crate::wire::{Coded, Digest, ErrorCode, ImageUrl, ProxyUrl};
+use crate::wire::{Coded, Digest, DigestAlgorithm, ErrorCode, ImageFormat, ImageUrl, ProxyUrl};
 
 /// An image could not be fetched, was not what it was said to be, or could not be written. The disk does not boot then.
 #[derive(Debug, thiserror::Error)]
@@ -238,6 +240,112 @@ pub enum ImageError {
         container: Container,
     },
 
+    /// Another format than was declared.
+    #[error("{url} is {found}; it was declared to be {declared}: correct image_disk_format, or the image")]
+    OtherFormat {
+        /// What was fetched.
+        url: Box<ImageUrl>,
+        /// What it is.
+        found: ImageFormat,
+        /// What it was to be.
+        declared: ImageFormat,
+    },
+
+    /// A format that the operator does not allow.
+    #[error("{url} is {found}; this agent takes {}: change its setting image.formats, or convert the image", list(.allowed))]
+    FormatNotAllowed {
+        /// What was fetched.
+        url: Box<ImageUrl>,
+        /// What it is.
+        found: ImageFormat,
+        /// What is taken.
+        allowed: Vec<ImageFormat>,
+    },
+
+    /// A compressed image with something else than a raw one within.
+    #[error("{url} is {found} within {format}; expected a raw image within: serve the {found} as it is")]
+    Within {
+        /// What was fetched.
+        url: Box<ImageUrl>,
+        /// What it is compressed with.
+        format: ImageFormat,
+        /// What is within.
+        found: ImageFormat,
+    },
+
+    /// A compressed stream that is cut, damaged, or goes on behind its end.
+    #[error("{url} is damaged: {format} cannot decode it")]
+    Compressed {
+        /// What was fetched.
+        url: Box<ImageUrl>,
+        /// What it is compressed with.
+        format: ImageFormat,
+        /// What the codec says.
+        source: io::Error,
+    },
+
+    /// A compressed stream that needs more memory than there may be.
+    #[error(
+        "{url} needs more memory to decode than an agent has for it; compress it with a smaller {format} dictionary or window (up to 64 MiB for xz, 128 MiB for zstd)"
+    )]
+    CodecMemory {
+        /// What was fetched.
+        url: Box<ImageUrl>,
+        /// What it is compressed with.
+        format: ImageFormat,
+        /// What the codec says.
+        source: io::Error,
+    },
+
+    /// No digest.
+    #[error(
+        "no digest is given for {url}; give image_checksum, or set image.without_digest on the agent to write images that nobody vouches for"
+    )]
+    DigestRequired {
+        /// What was to be fetched.
+        url: Box<ImageUrl>,
+    },
+
+    /// A digest that proves little.
+    #[error(
+        "the digest given for {url} is by {algorithm}, which can be forged; give one by SHA-256 or SHA-512, or set image.weak_digests on the agent"
+    )]
+    WeakDigest {
+        /// What was to be fetched.
+        url: Box<ImageUrl>,
+        /// The algorithm.
+        algorithm: DigestAlgorithm,
+    },
+
+    /// The checksum file says nothing of the image.
+    #[error("{url} gives no digest of the image")]
+    ChecksumFile {
+        /// The checksum file.
+        url: Box<ImageUrl>,
+        /// Why.
+        source: BadChecksumFile,
+    },
+
+    /// It cannot be written in one pass, and cannot be kept.
+    #[error("the server of {url} has no ranges, which a qcow2 needs to be written in one pass; {}", no_room(*.most))]
+    NeedsSpool {
+        /// What was to be fetched.
+        url: Box<ImageUrl>,
+        /// The largest image that may be kept, if any may.
+        most: Option<u64>,
+    },
+
+    /// It cannot be kept.
+    #[error("cannot keep {url} in {}", directory.display())]
+    Spool {
+        /// What was to be fetched.
+        url: Box<ImageUrl>,
+        /// Where.
+        directory: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+
     /// Not the image of a disk that boots.
     #[error(
         "{url} begins with neither a GPT nor an MBR, but with {begins_with}; expected a raw whole-disk image"
@@ -338,7 +446,16 @@ impl Coded for ImageError {
             Self::Truncated { .. } => ErrorCode::HttpTruncated,
             Self::Stalled { .. } => ErrorCode::HttpStalled,
             Self::TooLarge { .. } => ErrorCode::ImageTooLarge,
-            Self::Format { .. } => ErrorCode::ImageFormat,
+            Self::Format { .. }
+            | Self::OtherFormat { .. }
+            | Self::FormatNotAllowed { .. }
+            | Self::Within { .. } => ErrorCode::ImageFormat,
+            Self::Compressed { .. } => ErrorCode::ImageCorrupt,
+            Self::CodecMemory { .. } => ErrorCode::ImageUnsupported,
+            Self::DigestRequired { .. } | Self::WeakDigest { .. } => ErrorCode::DigestRequired,
+            Self::ChecksumFile { .. } => ErrorCode::ChecksumFile,
+            Self::NeedsSpool { .. } => ErrorCode::ImageNeedsSpool,
+            Self::Spool { .. } => ErrorCode::FileUnreadable,
             Self::NotBootable { .. } => ErrorCode::ImageNotBootable,
             Self::DigestMismatch { .. } => ErrorCode::DigestMismatch,
             Self::ReadBack { .. } => ErrorCode::ReadBackMismatch,
@@ -350,4 +467,18 @@ impl Coded for ImageError {
 /// Errors with their causes, as one text.
 fn one_after_another(errors: &[ImageError]) -> String {
     errors.iter().map(|error| error.report().message).collect::<Vec<_>>().join("; ")
+}
+
+fn list(formats: &[ImageFormat]) -> String {
+    formats.iter().map(|format| format.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn no_room(most: Option<u64>) -> String {
+    match most {
+        None => "serve it from one that has, or give the agent room by image.spool_dir and image.spool_mib"
+            .to_owned(),
+        Some(most) => {
+            format!("serve it from one that has, or raise image.spool_mib: {most} bytes are less than it has")
+        }
+    }
 }

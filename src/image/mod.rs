@@ -11,8 +11,11 @@ mod options;
 mod pipeline;
 mod request;
 mod source;
+mod spool;
 mod write;
 
+pub use decode::Container;
+pub use digest::{BadChecksumFile, find_in_checksum_file};
 pub use error::ImageError;
 pub use options::ImageOptions;
 pub use pipeline::{Written, write};

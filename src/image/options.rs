@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Connection, Limits, Policy, Settings, Spool};
-use crate::config::{ConfigError, Layer};
+use crate::config::ConfigError;
 use crate::layer;
 use crate::wire::{ImageFormat, Secret};
 

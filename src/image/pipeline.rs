@@ -7,19 +7,20 @@ use tokio::sync::mpsc::{Sender, channel};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::buffer::{Buffer, Pool};
-use super::decode::{self, Plan, sniff};
+use super::decode::{self, Plan, qcow2};
+use super::digest::{self, Expected};
 use super::source::Source;
-use super::write::{self as writing, Disk, Uncommitted, as_u64};
-use super::{Image, ImageError, Settings, Target, digest};
+use super::write::{self as writing, Disk, Uncommitted, as_u64, layout};
+use super::{Image, ImageError, Limits, Settings, Target, spool};
 use crate::blocking;
 use crate::meter::Meter;
-use crate::wire::{Checksum, Digest, ImageFormat, ImageUrl};
+use crate::wire::{Coded as _, Digest, ErrorCode, ImageFormat, ImageUrl};
 
 /// Buffers of the source: one that is filled, one that is hashed and those that are written, and as many again for the moments at
 /// which one stage is slower than the others.
 const BUFFERS: usize = 12;
-/// How often an image is fetched from its beginning when it changes on the way.
-const ROUNDS: usize = 3;
+/// How often an image is fetched from its beginning before it is given up.
+const PASSES: u32 = 4;
 /// Buffers between two stages.
 const QUEUED: usize = 4;
 
@@ -69,60 +70,138 @@ pub async fn write(
     meter: &Meter,
 ) -> Result<Written, ImageError> {
     let began = Instant::now();
+    let expected = or_cancelled(meter, Expected::of(image, settings)).await?;
     let disk = Arc::new(Disk::new(target));
-    let attempt = Attempt { image, disk: &disk, settings, meter };
-    for _ in 1..ROUNDS {
-        match attempt.run(began).await {
-            Err(error @ ImageError::StartOver { .. }) => tracing::warn!(%error, "starting over"),
-            result => return result,
+    let mut pass = Pass { image, expected, disk: &disk, settings, meter, began, may_splice: true };
+    let mut begun = 1;
+    loop {
+        match pass.run().await {
+            Err(Fault { error, again }) if again != Again::No && begun < PASSES => {
+                tracing::warn!(%error, "the image is begun again");
+                pass.may_splice &= again != Again::Unspliced;
+                begun += 1;
+            }
+            result => return result.map_err(|fault| fault.error),
         }
     }
-    attempt.run(began).await
 }
 
-/// One run of an image through the stages, from its first byte to its last.
-struct Attempt<'a> {
+/// An image on its way through the stages, from its first byte to its last.
+struct Pass<'a> {
     image: &'a Image,
+    expected: Expected,
     disk: &'a Arc<Disk>,
     settings: &'a Settings,
     meter: &'a Meter,
+    began: Instant,
+    may_splice: bool,
 }
 
-impl Attempt<'_> {
-    async fn run(&self, began: Instant) -> Result<Written, ImageError> {
-        let meter = self.meter;
-        let (mut source, head, plan) = or_cancelled(meter, self.begin()).await?;
-        let format = plan.format();
-        meter.begin_image(source.length());
+/// Why a pass has failed.
+struct Fault {
+    error: ImageError,
+    again: Again,
+}
 
-        let (stages, input) = self.start_stages(plan);
-        let fed = or_cancelled(meter, self.feed(&mut source, head, input)).await;
+/// Whether another pass can help.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    No,
+    /// The object has changed, or its server cannot go on where it stopped.
+    Yes,
+    /// What was put together from several answers was wrong: the next pass takes all from one.
+    Unspliced,
+}
+
+impl From<ImageError> for Fault {
+    fn from(error: ImageError) -> Self {
+        let again = if matches!(error, ImageError::StartOver { .. }) { Again::Yes } else { Again::No };
+        Self { error, again }
+    }
+}
+
+impl Pass<'_> {
+    async fn run(&self) -> Result<Written, Fault> {
+        let (mut source, head, plan) = or_cancelled(self.meter, self.begin()).await?;
+        let format = plan.format();
+        self.meter.begin_image(source.length());
+
+        let (stages, input) = self.start_stages(plan, source.url());
+        let fed = or_cancelled(self.meter, self.feed(&mut source, head, input)).await;
         // The stages have ended before this returns, whatever happened.
         let stages = stages.join().await;
         // A source that failed is why the decoder found the end of its input too early. A stage that failed is no fault of the source,
         // which only finds that nobody takes any more.
         fed?;
-        let (uncommitted, checksum) = stages?;
-
-        let verified = match self.image.checksum {
-            Some(Checksum::Digest(expected)) => digest::verify(source.url(), expected, checksum)?,
-            _ => todo!(),
-        };
+        let (uncommitted, digest) = stages.map_err(|error| self.doubted(error, &source))?;
+        let verified =
+            self.expected.verify(source.url(), digest).map_err(|error| self.doubted(error, &source))?;
         let bytes = uncommitted.length();
-        let for_commit = meter.clone();
-        blocking::run(move || uncommitted.commit(verified, &for_commit)).await?;
-        Ok(Written { format, source_bytes: source.received(), bytes, checksum, duration: began.elapsed() })
+        let meter = self.meter.clone();
+        blocking::run(move || uncommitted.commit(verified, &meter)).await?;
+        Ok(Written {
+            format,
+            source_bytes: source.received(),
+            bytes,
+            checksum: digest,
+            duration: self.began.elapsed(),
+        })
+    }
+
+    /// What was put together from several answers may be wrong for that reason alone.
+    fn doubted(&self, error: ImageError, source: &Source) -> Fault {
+        let is_about_content = matches!(
+            error.code(),
+            ErrorCode::DigestMismatch | ErrorCode::ImageCorrupt | ErrorCode::HttpChanged
+        );
+        let again = if is_about_content && source.spliced() { Again::Unspliced } else { Again::No };
+        Fault { error, again }
     }
 
     /// Fetches the first MiB and finds out how to decode it and whether it can be the image of a disk that fits, before anything is
     /// destroyed.
     async fn begin(&self) -> Result<(Source, Buffer, Plan), ImageError> {
-        let mut source = Source::open(self.image, &self.settings.limits, &self.settings.last_good).await?;
-        let mut head = Pool::new(1).take().await;
-        source.fill(&mut head).await?;
-        sniff::require_disk(source.url(), head.bytes())?;
-        self.check_room(&source)?;
-        Ok((source, head, Plan::Raw))
+        let limits = Limits {
+            deadline: self.settings.limits.deadline.saturating_sub(self.began.elapsed()),
+            ..self.settings.limits
+        };
+        let mut source = Source::open(self.image, &limits, &self.settings.last_good).await?;
+        if !self.may_splice {
+            source.forbid_splicing();
+        }
+        let head = first_of(&mut source).await?;
+        let format = decode::detect(source.url(), head.bytes())?;
+        decode::require(source.url(), format, self.image.format, &self.settings.policy.formats)?;
+        match format {
+            ImageFormat::Raw => {
+                self.check_room(&source)?;
+                layout::check_head(source.url(), head.bytes(), self.disk)?;
+                Ok((source, head, Plan::Raw))
+            }
+            ImageFormat::Qcow2 => self.plan_qcow2(source, head).await,
+            compressed => Ok((source, head, Plan::Compressed(compressed))),
+        }
+    }
+
+    /// Reads the tables of a qcow2 by ranges, of the server or of a file in which it is kept first.
+    async fn plan_qcow2(
+        &self,
+        mut source: Source,
+        mut head: Buffer,
+    ) -> Result<(Source, Buffer, Plan), ImageError> {
+        let capacity = self.disk.capacity();
+        match qcow2::Plan::read(&mut source, capacity).await {
+            Ok(plan) => Ok((source, head, Plan::Qcow2(Box::new(plan)))),
+            Err(ImageError::NoRanges { .. }) => {
+                let kept =
+                    spool::keep(&mut source, head, self.settings.policy.spool.as_ref(), self.meter).await?;
+                source = Source::of_kept(source.url(), kept, &self.settings.limits).await?;
+                head = first_of(&mut source).await?;
+                let plan = qcow2::Plan::read(&mut source, capacity).await?;
+                Ok((source, head, Plan::Qcow2(Box::new(plan))))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Refuses an image that is announced to be larger than the disk.
@@ -144,7 +223,7 @@ impl Attempt<'_> {
         let mut pool = Pool::new(BUFFERS);
         let mut buffer = head;
         while !buffer.bytes().is_empty() {
-            self.meter.received(as_u64(buffer.bytes().len()), 1);
+            self.meter.received(as_u64(buffer.bytes().len()), source.attempt());
             if input.send(buffer).await.is_err() {
                 break;
             }
@@ -154,13 +233,13 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    fn start_stages(&self, plan: Plan) -> (Stages, Sender<Buffer>) {
+    fn start_stages(&self, plan: Plan, url: &ImageUrl) -> (Stages, Sender<Buffer>) {
         let (to_digester, from_source) = channel(QUEUED);
         let (to_decoder, from_digester) = channel(QUEUED);
         let (disk, meter) = (Arc::clone(self.disk), self.meter.clone());
-        let (url, read_back) = (self.image.source.clone(), self.image.read_back);
+        let (url, read_back, algorithm) = (url.clone(), self.image.read_back, self.expected.algorithm());
         let stages = Stages {
-            digester: spawn_blocking(move || digest::tee(from_source, &to_decoder)),
+            digester: spawn_blocking(move || digest::tee(algorithm, from_source, &to_decoder)),
             writer: spawn_blocking(move || {
                 writing::write(disk, &url, read_back, &meter, |sink| {
                     decode::decode(plan, from_digester, &url, sink)
@@ -169,6 +248,13 @@ impl Attempt<'_> {
         };
         (stages, to_digester)
     }
+}
+
+/// The first MiB, or the whole of a smaller image.
+async fn first_of(source: &mut Source) -> Result<Buffer, ImageError> {
+    let mut head = Pool::new(1).take().await;
+    source.fill(&mut head).await?;
+    Ok(head)
 }
 
 /// The stages that run on threads of their own. They end when their input does.

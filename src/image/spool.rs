@@ -29,8 +29,8 @@ pub(super) async fn keep(
         return Err(needs_room(Some(*most)));
     }
     meter.phase("spool", source.length());
+    let failed = fault(&url, directory);
     let directory = directory.clone();
-    let failed = fault(&url, &directory);
     let mut file = blocking::run(move || tempfile::tempfile_in(&directory)).await.map_err(&failed)?;
     let mut pool = Pool::new(2);
     let mut buffer = head;

@@ -1,13 +1,19 @@
 //! Decoding: from the bytes as served to the content of a disk.
 
+mod compressed;
+mod piped;
+pub(super) mod qcow2;
 mod raw;
 mod sink;
-pub(super) mod sniff;
+mod sniff;
 
 use tokio::sync::mpsc::Receiver;
 
 pub(super) use sink::Sink;
+pub use sniff::Container;
+pub(super) use sniff::{detect, require};
 
+use self::piped::Piped;
 use super::ImageError;
 use super::buffer::Buffer;
 use crate::wire::{ImageFormat, ImageUrl};
@@ -17,6 +23,10 @@ use crate::wire::{ImageFormat, ImageUrl};
 pub(super) enum Plan {
     /// It is the content of the disk.
     Raw,
+    /// It is that, compressed.
+    Compressed(ImageFormat),
+    /// It is a qcow2 whose tables were read.
+    Qcow2(Box<qcow2::Plan>),
 }
 
 impl Plan {
@@ -24,6 +34,8 @@ impl Plan {
     pub(super) fn format(&self) -> ImageFormat {
         match self {
             Self::Raw => ImageFormat::Raw,
+            Self::Compressed(format) => *format,
+            Self::Qcow2(_) => ImageFormat::Qcow2,
         }
     }
 }
@@ -38,5 +50,7 @@ pub(super) fn decode(
 ) -> Result<u64, ImageError> {
     match plan {
         Plan::Raw => raw::decode(from, sink),
+        Plan::Compressed(format) => compressed::decode(format, Piped::new(from), url, sink),
+        Plan::Qcow2(plan) => qcow2::decode(*plan, from, sink),
     }
 }

@@ -1,5 +1,8 @@
 //! Asking for an image: which place next, when, how often and how long.
 
+use std::fs::File;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
@@ -18,6 +21,8 @@ pub(super) struct Fetch {
     pub(super) mirrors: Mirrors,
     limits: Limits,
     pub(super) last_good: LastGood,
+    /// The file that the image was kept in: nobody else is asked for it.
+    pub(super) kept: Option<Arc<File>>,
     /// The end of it all.
     pub(super) deadline: Instant,
     /// Requests so far.
@@ -46,6 +51,7 @@ impl Fetch {
             mirrors: Mirrors::new(urls, last_good, limits),
             limits: *limits,
             last_good: last_good.clone(),
+            kept: None,
             deadline: Instant::now() + limits.deadline,
             attempt: 0,
             fruitless: true,
@@ -86,8 +92,12 @@ impl Fetch {
         received: u64,
     ) -> Result<Answer, ImageError> {
         let url = self.mirrors.url(index);
+        let (from, to) = part.map_or((0, None), |part| (part.from, part.to));
+        if let Some(file) = &self.kept {
+            let (body, object) = FileBody::of(Arc::clone(file), url, from, to).await?;
+            return Ok(Answer { body: Body::File(body), object, has_ranges: true });
+        }
         if url.expose().scheme() == "file" {
-            let (from, to) = part.map_or((0, None), |part| (part.from, part.to));
             let (body, object) = FileBody::open(url, from, to).await?;
             return Ok(Answer { body: Body::File(body), object, has_ranges: true });
         }

@@ -43,8 +43,25 @@ impl FileBody {
             Ok((file, metadata))
         });
         let (file, metadata) = opened.await.map_err(unreadable)?;
+        Ok(Self::at(Arc::new(file), &metadata, from, to))
+    }
+
+    /// Reads a file that is open, and was fetched from `url`.
+    pub(super) async fn of(
+        file: Arc<File>,
+        url: &ImageUrl,
+        from: u64,
+        to: Option<u64>,
+    ) -> Result<(Self, Object), ImageError> {
+        let same = Arc::clone(&file);
+        let metadata = blocking::run(move || same.metadata()).await;
+        let metadata = metadata.map_err(|source| ImageError::File { url: Box::new(url.clone()), source })?;
+        Ok(Self::at(file, &metadata, from, to))
+    }
+
+    fn at(file: Arc<File>, metadata: &Metadata, from: u64, to: Option<u64>) -> (Self, Object) {
         let end = to.unwrap_or(metadata.len());
-        Ok((Self { file: Arc::new(file), position: from, end }, object(&metadata)))
+        (Self { file, position: from, end }, object(metadata))
     }
 
     /// The next piece; nothing at the end.

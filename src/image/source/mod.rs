@@ -16,13 +16,14 @@ mod small;
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::time::timeout_at;
 
 pub use mirrors::LastGood;
-#[cfg_attr(not(test), expect(unused_imports, reason = "checksum files come with the digests"))]
 pub(super) use small::read_small;
 
 use self::fetch::{Body, Fetch};
@@ -71,7 +72,10 @@ impl Source {
         limits: &Limits,
         last_good: &LastGood,
     ) -> Result<Self, ImageError> {
-        let mut fetch = Fetch::new(urls, connection, limits, last_good).await?;
+        Self::begun(Fetch::new(urls, connection, limits, last_good).await?, has_digest).await
+    }
+
+    async fn begun(mut fetch: Fetch, has_digest: bool) -> Result<Self, ImageError> {
         let begun = timeout_at(fetch.deadline, fetch.begin()).await;
         let (origin, answer) = match begun {
             Ok(begun) => begun?,
@@ -90,6 +94,18 @@ impl Source {
             received: 0,
             is_complete: false,
         })
+    }
+
+    /// An image that was fetched from `url` and kept in `file`.
+    pub(in crate::image) async fn of_kept(
+        url: &ImageUrl,
+        file: File,
+        limits: &Limits,
+    ) -> Result<Self, ImageError> {
+        let connection = Connection::default();
+        let mut fetch = Fetch::new(vec![url.clone()], &connection, limits, &LastGood::default()).await?;
+        fetch.kept = Some(Arc::new(file));
+        Self::begun(fetch, false).await
     }
 
     /// From now on, never goes on at another place, nor without a validator: what came so has turned out to be wrong.

@@ -3,6 +3,7 @@
 mod commit;
 mod disk;
 mod ends;
+pub(super) mod layout;
 mod read_back;
 mod writer;
 
@@ -11,7 +12,7 @@ pub use disk::Target;
 
 pub(super) use commit::Uncommitted;
 pub(super) use disk::{Disk, as_u64};
-pub(super) use writer::{Writer, write};
+pub(super) use writer::write;
 
 const ZEROS: [u8; 4096] = [0; 4096];
 
