@@ -18,7 +18,7 @@ use super::object::{Object, Validator};
 use super::redirect::Get;
 use super::retry::retry_after;
 use crate::image::{ImageError, Limits};
-use crate::wire::{ImageUrl, ProxyUrl};
+use crate::wire::{ErrorCode, ImageUrl, ProxyUrl};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -56,7 +56,12 @@ pub(super) async fn get(
     let headers = headers(part);
     let response = Get { clients, url, headers, limits, received }.send().await?;
     let boxed = || Box::new(url.clone());
-    let start_over = |reason: String| ImageError::StartOver { url: boxed(), received, reason };
+    let start_over = |reason: String| ImageError::StartOver {
+        url: boxed(),
+        received,
+        reason,
+        code: ErrorCode::HttpChanged,
+    };
     let length = match (part, response.status()) {
         (None, StatusCode::OK) => response.content_length(),
         (Some(part), StatusCode::PARTIAL_CONTENT) => {
@@ -214,12 +219,16 @@ fn wants_proxy_credentials(error: &reqwest::Error) -> bool {
 }
 
 fn is_untrusted(error: &reqwest::Error) -> bool {
-    let within = |cause: &(dyn Error + 'static)| match cause.downcast_ref::<rustls::Error>() {
-        Some(error) => Some(error.clone()),
-        // An I/O error shows the cause of what it holds, and not that itself.
-        None => cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>().cloned(),
-    };
-    causes(error).filter_map(within).any(|error| matches!(error, rustls::Error::InvalidCertificate(_)))
+    causes(error).any(holds_bad_certificate)
+}
+
+fn holds_bad_certificate(error: &(dyn Error + 'static)) -> bool {
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return matches!(error, rustls::Error::InvalidCertificate(_));
+    }
+    // What an I/O error holds is not its source; that is the source of what it holds.
+    let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    held.is_some_and(|held| holds_bad_certificate(held))
 }
 
 #[cfg(test)]
