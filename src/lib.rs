@@ -13,6 +13,7 @@ pub mod hardware;
 pub mod image;
 mod ioctl;
 pub mod meter;
+pub mod partition_table;
 mod sysfs;
 pub mod telemetry;
 pub mod terminal;

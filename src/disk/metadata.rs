@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::identity::Identity;
 use super::region::{Region, merged};
-use super::{DiskError, OpenDisk, erase, gpt, sysfs};
+use super::{DiskError, OpenDisk, erase, partitions, sysfs};
 use crate::meter::Meter;
 use crate::wire::CleanStep;
 use crate::wire::report::{EraseMethod, EraseReport};
@@ -56,7 +56,7 @@ fn marks(extent: Region) -> Vec<Region> {
 
 /// The partitions by every table that can be read, and those that the kernel knows.
 fn partitions(disk: &OpenDisk) -> Result<Vec<Region>, DiskError> {
-    let gpt = match gpt::read_partitions(disk) {
+    let gpt = match partitions::read_partitions(disk) {
         Ok(partitions) => partitions,
         // It goes with the rest.
         Err(DiskError::BadPartitionTable { .. }) => Vec::new(),

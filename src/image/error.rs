@@ -9,6 +9,7 @@ use reqwest::StatusCode;
 use super::decode::{Container, Qcow2Flaw};
 use super::digest::BadChecksumFile;
 use crate::meter::Cancelled;
+use crate::partition_table::LayoutFlaw;
 use crate::wire::{Coded, Digest, DigestAlgorithm, ErrorCode, ImageFormat, ImageUrl, ProxyUrl};
 
 /// An image could not be fetched, was not what it was said to be, or could not be written. The disk does not boot then.
@@ -348,6 +349,17 @@ pub enum ImageError {
         source: io::Error,
     },
 
+    /// Not the image of a disk like the one at hand.
+    #[error("{url} is no use on {target}")]
+    Layout {
+        /// What was fetched.
+        url: Box<ImageUrl>,
+        /// The disk.
+        target: String,
+        /// Why.
+        source: LayoutFlaw,
+    },
+
     /// Not the image of a disk that boots.
     #[error(
         "{url} begins with neither a GPT nor an MBR, but with {begins_with}; expected a raw whole-disk image"
@@ -471,7 +483,7 @@ impl Coded for ImageError {
             Self::ChecksumFile { .. } => ErrorCode::ChecksumFile,
             Self::NeedsSpool { .. } => ErrorCode::ImageNeedsSpool,
             Self::Spool { .. } => ErrorCode::FileUnreadable,
-            Self::NotBootable { .. } => ErrorCode::ImageNotBootable,
+            Self::NotBootable { .. } | Self::Layout { .. } => ErrorCode::ImageNotBootable,
             Self::Qcow2 { flaw, .. } => flaw.code(),
             Self::DigestMismatch { .. } => ErrorCode::DigestMismatch,
             Self::ReadBack { .. } => ErrorCode::ReadBackMismatch,

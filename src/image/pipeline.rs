@@ -137,8 +137,8 @@ impl Pass<'_> {
         let verified =
             self.expected.verify(source.url(), digest).map_err(|error| self.doubted(error, &source))?;
         let bytes = uncommitted.length();
-        let meter = self.meter.clone();
-        blocking::run(move || uncommitted.commit(verified, &meter)).await?;
+        let (url, meter) = (source.url().clone(), self.meter.clone());
+        blocking::run(move || uncommitted.commit(verified, &url, &meter)).await?;
         Ok(Written {
             format,
             source_bytes: source.received(),

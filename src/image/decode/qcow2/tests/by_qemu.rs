@@ -7,8 +7,8 @@ use std::path::Path;
 use farrier_testbed::qemu_img::Qcow2;
 use proptest::prelude::*;
 use proptest::sample::select;
-use rand::rngs::SmallRng;
 use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
 
 use super::memory::{assert_same, decode, plan};
 

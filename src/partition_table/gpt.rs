@@ -3,60 +3,33 @@
 //! What is on a disk is not to be trusted: every length is bounded before anything is read or allocated by it. The crate `gpt`
 //! panics on entries that are not 128 bytes long, and allocates what the header asks for.
 
-use std::os::unix::fs::FileExt as _;
-
 use crc::{CRC_32_ISO_HDLC, Crc};
 use uuid::Uuid;
 
-use super::{DiskError, OpenDisk};
 use crate::wire::report::Partition;
 
-const SIGNATURE: &[u8] = b"EFI PART";
-static CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+pub(super) const SIGNATURE: &[u8] = b"EFI PART";
+pub(super) static CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 /// Bytes of the header that the specification defines.
 const HEADER_BYTES: usize = 92;
 /// Where the header has its own checksum, which counts as zero in it.
-const CHECKSUM: std::ops::Range<usize> = 16..20;
+pub(super) const CHECKSUM: std::ops::Range<usize> = 16..20;
 /// Bytes of the smallest entry; others are this times a power of two.
 const ENTRY_BYTES: usize = 128;
 /// Tables have 16 KiB as a rule. A longer one than this is none.
 const MAX_TABLE_BYTES: usize = 1 << 20;
 
-/// The partitions of a disk, by number; none where there is no GPT for sectors of its size. Blocks.
-///
-/// # Errors
-/// [`DiskError::BadPartitionTable`] when there is a GPT that is damaged or does not fit the disk, [`DiskError::Io`] when it cannot
-/// be read.
-pub fn read_partitions(disk: &OpenDisk) -> Result<Vec<Partition>, DiskError> {
-    let sector = u64::from(disk.logical_sector());
-    let sectors = disk.size() / sector;
-    if sectors < 3 {
-        return Ok(Vec::new());
-    }
-    let bad = |reason| DiskError::BadPartitionTable { disk: disk.name().to_owned(), reason };
-    let block = read(disk, sector, disk.logical_sector() as usize)?;
-    let Some(header) = Header::parse(&block, sectors).map_err(bad)? else { return Ok(Vec::new()) };
-    let start = header.table.saturating_mul(sector);
-    if start.saturating_add(header.table_bytes() as u64) > disk.size() {
-        return Err(bad(format!("its entries begin in sector {} and end behind the disk", header.table)));
-    }
-    let table = read(disk, start, header.table_bytes())?;
-    header.partitions(&table, sector).map_err(bad)
-}
-
-fn read(disk: &OpenDisk, offset: u64, length: usize) -> Result<Vec<u8>, DiskError> {
-    let mut bytes = vec![0; length];
-    disk.file().read_exact_at(&mut bytes, offset).map_err(|source| disk.fault_at("read", offset, source))?;
-    Ok(bytes)
-}
-
 /// What the header says, checked against the disk.
-#[derive(Debug)]
-struct Header {
+#[derive(Clone, Debug)]
+pub(crate) struct Header {
     first_usable: u64,
-    last_usable: u64,
+    pub(super) last_usable: u64,
+    /// The sector of the copy.
+    pub(super) alternate: u64,
+    /// Bytes of the header that count for its checksum.
+    pub(super) length: usize,
     /// The sector in which the entries begin.
-    table: u64,
+    pub(crate) table: u64,
     entries: usize,
     entry_bytes: usize,
     table_checksum: u32,
@@ -64,7 +37,7 @@ struct Header {
 
 impl Header {
     /// Parses the second sector of a disk of `sectors` sectors. Nothing if it is no header.
-    fn parse(block: &[u8], sectors: u64) -> Result<Option<Self>, String> {
+    pub(crate) fn parse(block: &[u8], sectors: u64) -> Result<Option<Self>, String> {
         if !block.starts_with(SIGNATURE) {
             return Ok(None);
         }
@@ -74,6 +47,8 @@ impl Header {
         }
         check_header(&block[..length])?;
         let header = Self {
+            alternate: u64_at(block, 32),
+            length,
             first_usable: u64_at(block, 40),
             last_usable: u64_at(block, 48),
             table: u64_at(block, 72),
@@ -106,11 +81,13 @@ impl Header {
         Ok(())
     }
 
-    fn table_bytes(&self) -> usize {
+    /// Bytes of all entries.
+    pub(crate) fn table_bytes(&self) -> usize {
         self.entries * self.entry_bytes
     }
 
-    fn partitions(&self, table: &[u8], sector: u64) -> Result<Vec<Partition>, String> {
+    /// The partitions that the entries describe, by number.
+    pub(crate) fn partitions(&self, table: &[u8], sector: u64) -> Result<Vec<Partition>, String> {
         if CRC32.checksum(table) != self.table_checksum {
             return Err("the checksum of its entries is wrong".to_owned());
         }
@@ -179,11 +156,11 @@ fn guid_at(bytes: &[u8], at: usize) -> String {
     Uuid::from_bytes_le(array_at(bytes, at)).to_string()
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(array_at(bytes, at))
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(array_at(bytes, at))
 }
 
