@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use farrier::wire::{Checksum, DecodeError, ImageFormat, ImageUrl, Verb, Work};
+use farrier::wire::{Checksum, DecodeError, ImageFormat, ImageUrl, NoProxy, ProxyUrl, Verb, Work};
 use serde_json::{Map, Value, json};
 
 use super::error::Failure;
@@ -14,7 +14,7 @@ use super::error::Failure;
 #[command(next_help_heading = "What to do")]
 pub(crate) struct SpecArgs {
     /// The whole spec as JSON, from a file or from standard input (-), instead of the flags below
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["image_source", "image_mirrors", "image_checksum", "image_disk_format", "image_read_back", "root_device", "skip", "step", "allow_no_devices"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["image_source", "image_mirrors", "image_checksum", "image_disk_format", "image_http_proxy", "image_https_proxy", "image_no_proxy", "image_read_back", "root_device", "skip", "step", "allow_no_devices"])]
     spec: Option<PathBuf>,
     /// deploy: where the whole-disk image is: an http, https or file URL
     #[arg(long, value_name = "URL")]
@@ -29,6 +29,15 @@ pub(crate) struct SpecArgs {
     /// deploy: the format that the image must have: raw, qcow2, gzip, xz, zstd, bzip2 or lz4; by default any of them
     #[arg(long, value_name = "FORMAT")]
     image_disk_format: Option<ImageFormat>,
+    /// deploy: the proxy for http image URLs, such as http://user:password@proxy:3128
+    #[arg(long, value_name = "URL")]
+    image_http_proxy: Option<ProxyUrl>,
+    /// deploy: the proxy for https image URLs
+    #[arg(long, value_name = "URL")]
+    image_https_proxy: Option<ProxyUrl>,
+    /// deploy: hosts that are reached without a proxy: names, domains, addresses, networks, *, each with or without a port
+    #[arg(long, value_name = "LIST")]
+    image_no_proxy: Option<NoProxy>,
     /// deploy: read the disk back and compare it with what was written
     #[arg(long)]
     image_read_back: bool,
@@ -77,6 +86,15 @@ impl SpecArgs {
         }
         if let Some(format) = &self.image_disk_format {
             spec.insert("image_disk_format".into(), json!(format));
+        }
+        if let Some(proxy) = &self.image_http_proxy {
+            spec.insert("image_http_proxy".into(), json!(proxy));
+        }
+        if let Some(proxy) = &self.image_https_proxy {
+            spec.insert("image_https_proxy".into(), json!(proxy));
+        }
+        if let Some(list) = &self.image_no_proxy {
+            spec.insert("image_no_proxy".into(), json!(list));
         }
         if self.image_read_back {
             spec.insert("image_read_back".into(), Value::Bool(true));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
-use super::decode::Container;
+use super::decode::{Container, Qcow2Flaw};
 use super::digest::BadChecksumFile;
 use crate::meter::Cancelled;
 use crate::wire::{Coded, Digest, DigestAlgorithm, ErrorCode, ImageFormat, ImageUrl, ProxyUrl};
@@ -357,6 +357,15 @@ pub enum ImageError {
         begins_with: String,
     },
 
+    /// A qcow2 image that is refused or damaged.
+    #[error("{url} {flaw}")]
+    Qcow2 {
+        /// What was fetched.
+        url: Box<ImageUrl>,
+        /// What is wrong with it.
+        flaw: Box<Qcow2Flaw>,
+    },
+
     /// Not the bytes that were meant.
     #[error(
         "{url} has the digest {found}; expected {expected}: the image or the checksum is not the one that was meant"
@@ -398,6 +407,10 @@ pub enum ImageError {
 }
 
 impl ImageError {
+    pub(super) fn qcow2(url: &ImageUrl, flaw: Qcow2Flaw) -> Self {
+        Self::Qcow2 { url: Box::new(url.clone()), flaw: Box::new(flaw) }
+    }
+
     /// Whether it is no fault but the answer to a request to stop.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
@@ -457,6 +470,7 @@ impl Coded for ImageError {
             Self::NeedsSpool { .. } => ErrorCode::ImageNeedsSpool,
             Self::Spool { .. } => ErrorCode::FileUnreadable,
             Self::NotBootable { .. } => ErrorCode::ImageNotBootable,
+            Self::Qcow2 { flaw, .. } => flaw.code(),
             Self::DigestMismatch { .. } => ErrorCode::DigestMismatch,
             Self::ReadBack { .. } => ErrorCode::ReadBackMismatch,
             Self::Device { .. } => ErrorCode::DeviceIo,

@@ -189,19 +189,23 @@ impl Pass<'_> {
         mut source: Source,
         mut head: Buffer,
     ) -> Result<(Source, Buffer, Plan), ImageError> {
-        let capacity = self.disk.capacity();
-        match qcow2::Plan::read(&mut source, capacity).await {
+        match self.read_tables(&mut source).await {
             Ok(plan) => Ok((source, head, Plan::Qcow2(Box::new(plan)))),
             Err(ImageError::NoRanges { .. }) => {
                 let kept =
                     spool::keep(&mut source, head, self.settings.policy.spool.as_ref(), self.meter).await?;
                 source = Source::of_kept(source.url(), kept, &self.settings.limits).await?;
                 head = first_of(&mut source).await?;
-                let plan = qcow2::Plan::read(&mut source, capacity).await?;
+                let plan = self.read_tables(&mut source).await?;
                 Ok((source, head, Plan::Qcow2(Box::new(plan))))
             }
             Err(error) => Err(error),
         }
+    }
+
+    async fn read_tables(&self, source: &mut Source) -> Result<qcow2::Plan, ImageError> {
+        let (url, length) = (source.url().clone(), source.length());
+        qcow2::Plan::read(&url, length, self.disk.name(), self.disk.capacity(), source).await
     }
 
     /// Refuses an image that is announced to be larger than the disk.

@@ -15,6 +15,7 @@ pub mod loop_device;
 pub mod packages;
 pub mod ports;
 pub mod process;
+pub mod qemu_img;
 pub mod rabbitmq;
 pub mod squid;
 pub mod tls;

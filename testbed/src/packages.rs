@@ -43,6 +43,11 @@ pub const TESTS: &[Package] = &[
     package("curl", "/usr/bin/curl", "the HTTP client of the commands in the README"),
     package("squid-openssl", "/usr/sbin/squid", "the proxy of the tests of images; it takes TLS as well"),
     package("jq", "/usr/bin/jq", "reads JSON in the commands of the README"),
+    package(
+        "qemu-utils",
+        "/usr/bin/qemu-img",
+        "makes qcow2 images for the image tests, and says what is in them",
+    ),
     package("mount", "/sbin/losetup", "loop devices for the disk tests"),
     package(
         "python3-pika",

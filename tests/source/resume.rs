@@ -170,6 +170,31 @@ async fn a_changed_object_is_fetched_from_its_beginning() {
 }
 
 #[tokio::test]
+async fn without_a_digest_a_validator_is_needed_to_go_on() {
+    let mut settings = settings(3);
+    settings.policy.without_digest = true;
+    for (validator, expected) in [(Validator::Tag("\"a\"".to_owned()), 100_000), (Validator::None, 0)] {
+        let server = server(vec![Fault::CutAfter(100_000), Fault::Nothing], validator).await;
+        let image = Image { checksum: None, ..image(&[&server]) };
+        assert!(fetch(&image, &settings).await.unwrap() == body(BYTES));
+        assert_eq!(starts(&server.requests()), [0, expected]);
+    }
+}
+
+#[tokio::test]
+async fn what_was_put_together_wrongly_is_fetched_from_one_place() {
+    // A mirror with another image of the same length. Only the digest can tell, and then only the first server is asked on.
+    let first =
+        server(vec![Fault::CutAfter(100_000), Fault::Status(404), Fault::Nothing], Validator::None).await;
+    let other: Vec<u8> = body(BYTES).iter().map(|byte| !byte).collect();
+    let second = Script::new(other, vec![Fault::Nothing, Fault::Status(404)]);
+    let second = FaultyServer::run(second).await.unwrap();
+    let content = fetch(&image(&[&first, &second]), &settings(3)).await.unwrap();
+    assert!(content == body(BYTES));
+    assert_eq!(starts(&second.requests()), [100_000, 0]);
+}
+
+#[tokio::test]
 async fn an_object_that_changes_again_and_again_is_given_up() {
     let server = server(vec![Fault::CutAfter(100_000)], Validator::None).await;
     let image = Image { checksum: Some(digest_of(b"")), ..image(&[&server]) };

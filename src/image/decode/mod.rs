@@ -9,6 +9,7 @@ mod sniff;
 
 use tokio::sync::mpsc::Receiver;
 
+pub use qcow2::{Compression, Qcow2Flaw, Table};
 pub(super) use sink::Sink;
 pub use sniff::Container;
 pub(super) use sniff::{detect, require};
@@ -51,6 +52,20 @@ pub(super) fn decode(
     match plan {
         Plan::Raw => raw::decode(from, sink),
         Plan::Compressed(format) => compressed::decode(format, Piped::new(from), url, sink),
-        Plan::Qcow2(plan) => qcow2::decode(*plan, from, sink),
+        Plan::Qcow2(plan) => decode_qcow2(*plan, from, sink),
     }
+}
+
+fn decode_qcow2(
+    plan: qcow2::Plan,
+    mut from: Receiver<Buffer>,
+    sink: &mut impl Sink,
+) -> Result<u64, ImageError> {
+    let length = plan.virtual_size();
+    let mut decoder = qcow2::Decoder::begin(plan, sink)?;
+    while let Some(buffer) = from.blocking_recv() {
+        decoder.feed(buffer.bytes(), sink)?;
+    }
+    decoder.finish(sink)?;
+    Ok(length)
 }

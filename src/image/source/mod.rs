@@ -30,6 +30,7 @@ use self::fetch::{Body, Fetch};
 use self::http::Part;
 use self::object::{Object, Validator};
 use crate::image::buffer::Buffer;
+use crate::image::decode::qcow2::ReadRange;
 use crate::image::write::as_u64;
 use crate::image::{Connection, Image, ImageError, Limits};
 use crate::wire::ImageUrl;
@@ -41,7 +42,6 @@ pub(in crate::image) struct Source {
     object: Object,
     /// The mirror that described the object.
     origin: usize,
-    has_ranges: bool,
     /// Whether a digest will tell if what came is of more than one object.
     has_digest: bool,
     may_splice: bool,
@@ -85,7 +85,6 @@ impl Source {
             fetch,
             object: answer.object,
             origin,
-            has_ranges: answer.has_ranges,
             has_digest,
             may_splice: true,
             spliced: false,
@@ -136,11 +135,6 @@ impl Source {
     /// How many requests were made.
     pub(in crate::image) fn attempt(&self) -> u32 {
         self.fetch.attempt
-    }
-
-    /// Whether parts can be asked for. A server that does not say that it can may still do so.
-    pub(in crate::image) fn has_ranges(&self) -> bool {
-        self.has_ranges
     }
 
     /// Fills a buffer; it is not full only when the image has ended.
@@ -297,7 +291,6 @@ impl Source {
         let answer = self.fetch.ask(index, Some(&part), self.received).await?;
         let proven = self.check_same(index, &part, &answer.object)?;
         self.spliced |= !proven;
-        self.has_ranges = true;
         self.object.length = self.object.length.or(answer.object.length);
         Ok(answer.body)
     }
@@ -338,6 +331,12 @@ impl Source {
         // It may be the only one that delivers, and nothing will be left of what the other one gave.
         self.fetch.last_good.remember(self.url());
         ImageError::StartOver { url: Box::new(self.url().clone()), received: self.received, reason }
+    }
+}
+
+impl ReadRange for Source {
+    fn read(&mut self, range: Range<u64>) -> impl Future<Output = Result<Bytes, ImageError>> + Send {
+        self.read_range(range)
     }
 }
 

@@ -1,0 +1,71 @@
+//! Holds the tables that go by in the stream against those that the plan was made from.
+//!
+//! Only the digest of the whole image says whether it is the one that was meant. It is taken of the stream, so the plan must come from
+//! the same bytes: else a server could send one image for the digest and the tables of another.
+
+use std::ops::Range;
+
+use sha2::{Digest as _, Sha256};
+
+use super::chunk::Chunk;
+use super::flaw::Qcow2Flaw;
+
+/// Tables of one kind, by their places: all of one length, in the order of the file, none of them overlapping.
+#[derive(Debug)]
+pub(super) struct Tables {
+    what: &'static str,
+    starts: Vec<u64>,
+    length: u64,
+}
+
+impl Tables {
+    pub(super) fn new(what: &'static str, starts: Vec<u64>, length: u64) -> Self {
+        Self { what, starts, length }
+    }
+
+    pub(super) fn starts(&self) -> &[u64] {
+        &self.starts
+    }
+
+    fn get(&self, number: usize) -> Option<Range<u64>> {
+        self.starts.get(number).map(|start| *start..start + self.length)
+    }
+
+    /// Closes the seal with the bytes of all the tables, which were read in their order.
+    pub(super) fn seal(self, read: Sha256) -> Seal {
+        Seal { tables: self, expected: read.finalize().into(), seen: Sha256::new(), next: 0 }
+    }
+}
+
+/// Tables that must come by as they were.
+#[derive(Debug)]
+pub(super) struct Seal {
+    tables: Tables,
+    expected: [u8; 32],
+    /// Of the bytes that have come by.
+    seen: Sha256,
+    /// The first table that has not come by wholly.
+    next: usize,
+}
+
+impl Seal {
+    /// Looks at the next piece of the file.
+    pub(super) fn feed(&mut self, chunk: Chunk<'_>) {
+        while let Some(table) = self.tables.get(self.next).filter(|table| table.start < chunk.end()) {
+            self.seen.update(chunk.part(&table).bytes);
+            if table.end > chunk.end() {
+                break;
+            }
+            self.next += 1;
+        }
+    }
+
+    /// Whether all the tables came by as they were.
+    pub(super) fn check(self) -> Result<(), Qcow2Flaw> {
+        let is_whole = self.next == self.tables.starts.len();
+        if is_whole && self.expected == <[u8; 32]>::from(self.seen.finalize()) {
+            return Ok(());
+        }
+        Err(Qcow2Flaw::Changed { what: self.tables.what })
+    }
+}
