@@ -183,22 +183,29 @@ async fn without_a_digest_a_validator_is_needed_to_go_on() {
 
 #[tokio::test]
 async fn what_was_put_together_wrongly_is_fetched_from_one_place() {
-    // A mirror with another image of the same length. Only the digest can tell, and then only the first server is asked on.
-    let first =
-        server(vec![Fault::CutAfter(100_000), Fault::Status(404), Fault::Nothing], Validator::None).await;
+    // A mirror with another image of the same length: only the digest can tell.
+    let first = server(vec![Fault::CutAfter(100_000), Fault::Nothing], Validator::None).await;
     let other: Vec<u8> = body(BYTES).iter().map(|byte| !byte).collect();
-    let second = Script::new(other, vec![Fault::Nothing, Fault::Status(404)]);
-    let second = FaultyServer::run(second).await.unwrap();
+    let second = FaultyServer::run(Script::new(other, vec![Fault::Nothing])).await.unwrap();
     let content = fetch(&image(&[&first, &second]), &settings(3)).await.unwrap();
     assert!(content == body(BYTES));
-    assert_eq!(starts(&second.requests()), [100_000, 0]);
+    assert_eq!((starts(&first.requests()), starts(&second.requests())), (vec![0, 0], vec![100_000]));
 }
 
 #[tokio::test]
 async fn an_object_that_changes_again_and_again_is_given_up() {
+    let changing = [Fault::CutAfter(100_000), Fault::Tag("\"new\"".to_owned())];
+    let server = server(changing.repeat(10), Validator::Tag("\"old\"".to_owned())).await;
+    let error = fetch(&image(&[&server]), &settings(3)).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::HttpChanged);
+    let starts = starts(&server.requests());
+    assert!(starts.len() < 20 && starts.chunks(2).all(|pass| pass == [0, 100_000]), "{starts:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_always_breaks_at_the_same_byte_is_given_up() {
     let server = server(vec![Fault::CutAfter(100_000)], Validator::None).await;
-    let image = Image { checksum: Some(digest_of(b"")), ..image(&[&server]) };
-    // Nothing but the digest would say that it is the same, and ranges bring nothing.
-    let error = fetch(&image, &settings(1)).await.unwrap_err();
+    let error = fetch(&image(&[&server]), &settings(3)).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::HttpTruncated);
+    assert_eq!(starts(&server.requests()), [0, 100_000, 100_000, 100_000]);
 }

@@ -117,6 +117,11 @@ impl Source {
         self.spliced
     }
 
+    /// What came was right: its server is the one to ask first from now on.
+    pub(in crate::image) fn approve(&self) {
+        self.fetch.last_good.remember(self.url());
+    }
+
     /// Where it was asked for last.
     pub(in crate::image) fn url(&self) -> &ImageUrl {
         self.fetch.mirrors.url(self.fetch.mirrors.current())
@@ -222,7 +227,6 @@ impl Source {
             self.is_complete = true;
             self.stream = None;
             self.object.length = Some(self.received);
-            self.fetch.last_good.remember(self.fetch.current_url());
         }
     }
 

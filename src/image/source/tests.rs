@@ -193,6 +193,7 @@ async fn the_last_good_one_is_asked_first_also_for_another_image() {
     for _ in 0..2 {
         let mut source = Source::open(&image, &limits(), &last_good.clone()).await.unwrap();
         assert!(read(&mut source).await.unwrap() == body());
+        source.approve();
     }
     assert_eq!((first.requests().len(), second.requests().len()), (1, 2));
 }
