@@ -239,7 +239,7 @@ pub(super) mod tests {
             room in 1_u64..4000,
             odd in 0_usize..512,
         ) {
-            let image = disk_with(sector, 2048, &[(300, 400), (500, 1990)]);
+            let image = disk_with(sector, 4096, &[(300, 400), (500, 3990)]);
             let capacity = image.len() + room as usize * sector as usize + odd;
             let (disk, _) = on_larger(&image, capacity, sector).unwrap();
             let size = sector as usize;

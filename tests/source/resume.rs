@@ -170,10 +170,42 @@ async fn a_changed_object_is_fetched_from_its_beginning() {
 }
 
 #[tokio::test]
+async fn without_a_digest_a_validator_is_needed_to_go_on() {
+    let mut settings = settings(3);
+    settings.policy.without_digest = true;
+    for (validator, expected) in [(Validator::Tag("\"a\"".to_owned()), 100_000), (Validator::None, 0)] {
+        let server = server(vec![Fault::CutAfter(100_000), Fault::Nothing], validator).await;
+        let image = Image { checksum: None, ..image(&[&server]) };
+        assert!(fetch(&image, &settings).await.unwrap() == body(BYTES));
+        assert_eq!(starts(&server.requests()), [0, expected]);
+    }
+}
+
+#[tokio::test]
+async fn what_was_put_together_wrongly_is_fetched_from_one_place() {
+    // A mirror with another image of the same length: only the digest can tell.
+    let first = server(vec![Fault::CutAfter(100_000), Fault::Nothing], Validator::None).await;
+    let other: Vec<u8> = body(BYTES).iter().map(|byte| !byte).collect();
+    let second = FaultyServer::run(Script::new(other, vec![Fault::Nothing])).await.unwrap();
+    let content = fetch(&image(&[&first, &second]), &settings(3)).await.unwrap();
+    assert!(content == body(BYTES));
+    assert_eq!((starts(&first.requests()), starts(&second.requests())), (vec![0, 0], vec![100_000]));
+}
+
+#[tokio::test]
 async fn an_object_that_changes_again_and_again_is_given_up() {
+    let changing = [Fault::CutAfter(100_000), Fault::Tag("\"new\"".to_owned())];
+    let server = server(changing.repeat(10), Validator::Tag("\"old\"".to_owned())).await;
+    let error = fetch(&image(&[&server]), &settings(3)).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::HttpChanged);
+    let starts = starts(&server.requests());
+    assert!(starts.len() < 20 && starts.chunks(2).all(|pass| pass == [0, 100_000]), "{starts:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_always_breaks_at_the_same_byte_is_given_up() {
     let server = server(vec![Fault::CutAfter(100_000)], Validator::None).await;
-    let image = Image { checksum: Some(digest_of(b"")), ..image(&[&server]) };
-    // Nothing but the digest would say that it is the same, and ranges bring nothing.
-    let error = fetch(&image, &settings(1)).await.unwrap_err();
+    let error = fetch(&image(&[&server]), &settings(3)).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::HttpTruncated);
+    assert_eq!(starts(&server.requests()), [0, 100_000, 100_000, 100_000]);
 }

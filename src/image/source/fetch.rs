@@ -36,7 +36,6 @@ pub(super) struct Fetch {
 pub(super) struct Answer {
     pub(super) body: Body,
     pub(super) object: Object,
-    pub(super) has_ranges: bool,
 }
 
 impl Fetch {
@@ -95,15 +94,15 @@ impl Fetch {
         let (from, to) = part.map_or((0, None), |part| (part.from, part.to));
         if let Some(file) = &self.kept {
             let (body, object) = FileBody::of(Arc::clone(file), url, from, to).await?;
-            return Ok(Answer { body: Body::File(body), object, has_ranges: true });
+            return Ok(Answer { body: Body::File(body), object });
         }
         if url.expose().scheme() == "file" {
             let (body, object) = FileBody::open(url, from, to).await?;
-            return Ok(Answer { body: Body::File(body), object, has_ranges: true });
+            return Ok(Answer { body: Body::File(body), object });
         }
         let answer = http::get(&self.clients, url, part, &self.limits, received).await?;
-        let http::Answer { body, object, has_ranges } = answer;
-        Ok(Answer { body: Body::Http(body), object, has_ranges })
+        let http::Answer { body, object } = answer;
+        Ok(Answer { body: Body::Http(body), object })
     }
 
     /// The mirror that was asked last brought something.

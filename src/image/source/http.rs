@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::Utc;
 use reqwest::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_RANGE, HeaderMap, HeaderValue, IF_RANGE, RANGE,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, HeaderMap, HeaderValue, IF_RANGE, RANGE,
 };
 use reqwest::{Response, StatusCode};
 use tokio::time::timeout;
@@ -42,7 +42,6 @@ pub(super) struct HttpBody {
 pub(super) struct Answer {
     pub(super) body: HttpBody,
     pub(super) object: Object,
-    pub(super) has_ranges: bool,
 }
 
 /// Asks for an object or a part of it. `received` is how much of the image there is already.
@@ -88,8 +87,7 @@ pub(super) async fn get(
         return Err(ImageError::Encoded { url: boxed(), encoding });
     }
     let object = Object { length, validator: Validator::of(response.headers()) };
-    let has_ranges = part.is_some() || announces_ranges(response.headers());
-    Ok(Answer { body: HttpBody { response, stall: limits.stall }, object, has_ranges })
+    Ok(Answer { body: HttpBody { response, stall: limits.stall }, object })
 }
 
 fn headers(part: Option<&Part>) -> HeaderMap {
@@ -102,11 +100,6 @@ fn headers(part: Option<&Part>) -> HeaderMap {
         headers.extend(if_still.clone().map(|validator| (IF_RANGE, validator)));
     }
     headers
-}
-
-fn announces_ranges(headers: &HeaderMap) -> bool {
-    let units = headers.get_all(ACCEPT_RANGES).iter().filter_map(|value| value.to_str().ok());
-    units.flat_map(|value| value.split(',')).any(|unit| unit.trim().eq_ignore_ascii_case("bytes"))
 }
 
 /// Whether the part that comes is the one that was asked for. Says how long the whole is.

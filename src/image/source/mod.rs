@@ -43,7 +43,6 @@ pub(in crate::image) struct Source {
     object: Object,
     /// The mirror that described the object.
     origin: usize,
-    has_ranges: bool,
     /// Whether a digest will tell if what came is of more than one object.
     has_digest: bool,
     may_splice: bool,
@@ -89,7 +88,6 @@ impl Source {
             fetch,
             object: answer.object,
             origin,
-            has_ranges: answer.has_ranges,
             has_digest,
             may_splice: true,
             spliced: false,
@@ -123,6 +121,11 @@ impl Source {
         self.spliced
     }
 
+    /// What came was right: its server is the one to ask first from now on.
+    pub(in crate::image) fn approve(&self) {
+        self.fetch.last_good.remember(self.url());
+    }
+
     /// Where it was asked for last.
     pub(in crate::image) fn url(&self) -> &ImageUrl {
         self.fetch.mirrors.url(self.fetch.mirrors.current())
@@ -141,11 +144,6 @@ impl Source {
     /// How many requests were made.
     pub(in crate::image) fn attempt(&self) -> u32 {
         self.fetch.attempt
-    }
-
-    /// Whether parts can be asked for. A server that does not say that it can may still do so.
-    pub(in crate::image) fn has_ranges(&self) -> bool {
-        self.has_ranges
     }
 
     /// Fills a buffer; it is not full only when the image has ended.
@@ -233,7 +231,6 @@ impl Source {
             self.is_complete = true;
             self.stream = None;
             self.object.length = Some(self.received);
-            self.fetch.last_good.remember(self.fetch.current_url());
         }
     }
 
@@ -304,7 +301,6 @@ impl Source {
         let answer = self.fetch.ask(index, Some(&part), self.received).await?;
         let proven = self.check_same(index, &part, &answer.object)?;
         self.spliced |= !proven && to.is_none();
-        self.has_ranges = true;
         self.object.length = self.object.length.or(answer.object.length);
         Ok(answer.body)
     }
