@@ -10,9 +10,9 @@ mod hints;
 mod identity;
 mod metadata;
 mod open;
-mod partitions;
 mod region;
 mod sysfs;
+mod table;
 mod usage;
 mod verify;
 
@@ -22,5 +22,5 @@ pub use error::DiskError;
 pub use hints::{choose_root, split_skipped};
 pub use identity::Disk;
 pub use metadata::erase_metadata;
-pub use open::OpenDisk;
-pub use partitions::read_partitions;
+pub use open::{OpenDisk, ReadDisk};
+pub use table::read_layout;

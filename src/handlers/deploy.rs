@@ -10,7 +10,8 @@ use crate::blocking;
 use crate::disk::{self, Access, Disk, DiskError, OpenDisk};
 use crate::image::{self, Image, ImageError, Target, Written};
 use crate::meter::Meter;
-use crate::wire::report::{DeployReport, Output, Partition};
+use crate::partition_table::Layout;
+use crate::wire::report::{DeployReport, Output};
 use crate::wire::{Coded as _, DeploySpec, ErrorCode};
 
 pub(super) const STEPS: usize = 3;
@@ -29,7 +30,7 @@ pub(super) async fn deploy(
     let (open, written) =
         steps.run("write_image", async |meter| write(spec, &chosen, context, &meter).await).await?;
     // A whole and verified image is on the disk. To stop now would only leave open what became of it.
-    let layout = steps.finish("verify_partitions", async |_| verify(open).await).await?;
+    let verified = steps.finish("verify_partitions", async |_| verify(open).await).await?;
     *output = Some(Output::Deploy(Box::new(DeployReport {
         root_device: chosen.identity(),
         image_source: spec.image_source.to_string(),
@@ -38,8 +39,8 @@ pub(super) async fn deploy(
         image_bytes: written.bytes,
         image_checksum: written.checksum,
         bytes_per_second: written.bytes_per_second(),
-        partitions: layout.partitions,
-        partition_table_reread: layout.reread,
+        partitions: verified.layout.partitions,
+        partition_table_reread: verified.reread,
     })));
     Ok(())
 }
@@ -98,34 +99,32 @@ fn image_of(spec: &DeploySpec, settings: &image::Settings) -> Result<Image, Hand
 }
 
 /// What the disk looks like after an image was written to it.
-struct Layout {
-    partitions: Vec<Partition>,
+struct Verified {
+    layout: Layout,
     reread: bool,
 }
 
 /// Reads the partitions back from the disk. A disk that has none, or whose kernel does not take them, is not left bootable.
-async fn verify(open: Arc<OpenDisk>) -> Result<Layout, HandlerError> {
-    blocking::run(move || {
-        let layout = read_layout(&open);
-        if layout.is_err()
-            && let Err(error) = target(&open).and_then(image::withdraw)
-        {
-            let disk = &open.disk().facts().name;
-            tracing::error!(disk, %error, "an image that is no use may have kept its partition table");
-        }
-        layout
-    })
-    .await
+async fn verify(open: Arc<OpenDisk>) -> Result<Verified, HandlerError> {
+    blocking::run(move || read_back(&open).map_err(|error| withdraw(&open, error))).await
 }
 
-fn read_layout(open: &OpenDisk) -> Result<Layout, HandlerError> {
-    let partitions = disk::read_partitions(open)?;
-    if partitions.is_empty() {
-        let disk = open.disk().facts().name.clone();
-        return Err(HandlerError::NoPartitions { disk, sector: open.logical_sector() });
-    }
+fn read_back(open: &OpenDisk) -> Result<Verified, DiskError> {
+    let layout = disk::read_layout(open)?;
     let reread = reread(open)?;
-    Ok(Layout { partitions, reread })
+    Ok(Verified { layout, reread })
+}
+
+/// Takes the partition table away again, and says why.
+fn withdraw(open: &OpenDisk, why: DiskError) -> HandlerError {
+    match target(open).and_then(image::withdraw) {
+        Ok(()) => HandlerError::Withdrawn(why),
+        Err(error) => {
+            let disk = &open.disk().facts().name;
+            tracing::error!(disk, %error, "an image that is no use may have kept its partition table");
+            why.into()
+        }
+    }
 }
 
 /// Whoever watches disks opens the partitions of one that was written, for a moment.

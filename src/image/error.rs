@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use super::decode::{Container, Qcow2Flaw};
 use super::digest::BadChecksumFile;
 use crate::meter::Cancelled;
-use crate::partition_table::LayoutFlaw;
+use crate::partition_table::Problem;
 use crate::wire::{Coded, Digest, DigestAlgorithm, ErrorCode, ImageFormat, ImageUrl, ProxyUrl};
 
 /// An image could not be fetched, was not what it was said to be, or could not be written. The disk does not boot then.
@@ -350,14 +350,12 @@ pub enum ImageError {
     },
 
     /// Not the image of a disk like the one at hand.
-    #[error("{url} is no use on {target}")]
+    #[error("{url} {problem}")]
     Layout {
         /// What was fetched.
         url: Box<ImageUrl>,
-        /// The disk.
-        target: String,
         /// Why.
-        source: LayoutFlaw,
+        problem: Box<Problem>,
     },
 
     /// Not the image of a disk that boots.

@@ -1,143 +1,255 @@
-//! Reads a GUID partition table, by the UEFI specification 2.10, chapter 5.
-//!
-//! What is on a disk is not to be trusted: every length is bounded before anything is read or allocated by it. The crate `gpt`
-//! panics on entries that are not 128 bytes long, and allocates what the header asks for.
+//! Reads a GUID partition table, by the UEFI specification 2.10, section 5.3.
+
+use std::ops::Range;
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 use uuid::Uuid;
 
+use crate::little_endian::{array_at, u32_at, u64_at};
 use crate::wire::report::Partition;
 
-pub(super) const SIGNATURE: &[u8] = b"EFI PART";
-pub(super) static CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+const SIGNATURE: &[u8] = b"EFI PART";
+static CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 /// Bytes of the header that the specification defines.
 const HEADER_BYTES: usize = 92;
 /// Where the header has its own checksum, which counts as zero in it.
-pub(super) const CHECKSUM: std::ops::Range<usize> = 16..20;
+const CHECKSUM: Range<usize> = 16..20;
 /// Bytes of the smallest entry; others are this times a power of two.
 const ENTRY_BYTES: usize = 128;
 /// Tables have 16 KiB as a rule. A longer one than this is none.
 const MAX_TABLE_BYTES: usize = 1 << 20;
+/// The sector with the first header.
+pub(super) const PRIMARY: u64 = 1;
 
-/// What the header says, checked against the disk.
-#[derive(Clone, Debug)]
-pub(crate) struct Header {
-    first_usable: u64,
-    pub(super) last_usable: u64,
-    /// The sector of the copy.
+/// What is wrong with a GPT.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GptFault {
+    /// A header shorter than its fields, or longer than a sector.
+    #[error("its header says that it is {0} bytes long")]
+    HeaderLength(u32),
+    /// A damaged header.
+    #[error("the checksum of its header is wrong")]
+    HeaderChecksum,
+    /// A header that belongs elsewhere.
+    #[error("its header says that it is in sector {own}, and was found in sector {found}")]
+    HeaderElsewhere {
+        /// Where it says it is.
+        own: u64,
+        /// Where it is.
+        found: u64,
+    },
+    /// Entries that are not 128 bytes, times a power of two.
+    #[error("its entries are {0} bytes long")]
+    EntryLength(u32),
+    /// More entries than anybody needs.
+    #[error("it has {count} entries of {bytes} bytes")]
+    TooManyEntries {
+        /// How many.
+        count: u32,
+        /// Bytes of each.
+        bytes: u32,
+    },
+    /// A table for a larger disk.
+    #[error("it is for a disk of more than {last_usable} sectors; this one has {sectors}")]
+    BehindDisk {
+        /// The last sector that a partition may have.
+        last_usable: u64,
+        /// The sectors of the disk.
+        sectors: u64,
+    },
+    /// Places that contradict each other.
+    #[error("its entries begin in sector {table}, its partitions in {first_usable} and end in {last_usable}")]
+    Places {
+        /// Where the entries begin.
+        table: u64,
+        /// The first sector that a partition may have.
+        first_usable: u64,
+        /// The last.
+        last_usable: u64,
+    },
+    /// Damaged entries.
+    #[error("the checksum of its entries is wrong")]
+    TableChecksum,
+    /// A partition that is not among the sectors for partitions.
+    #[error(
+        "its partition {number} goes from sector {first} to {last}; partitions are from {first_usable} to {last_usable}"
+    )]
+    Extent {
+        /// The partition.
+        number: u32,
+        /// Its first sector.
+        first: u64,
+        /// Its last sector.
+        last: u64,
+        /// The first sector that a partition may have.
+        first_usable: u64,
+        /// The last.
+        last_usable: u64,
+    },
+    /// Partitions that share sectors.
+    #[error("its partitions {0} and {1} overlap")]
+    Overlap(u32, u32),
+}
+
+/// What a header says, checked against the disk.
+#[derive(Debug)]
+pub(super) struct Header {
+    /// The sector with the other header.
     pub(super) alternate: u64,
-    /// Bytes of the header that count for its checksum.
-    pub(super) length: usize,
+    pub(super) disk_guid: Uuid,
+    /// The first sector that a partition may have.
+    pub(super) first_usable: u64,
+    /// The last.
+    pub(super) last_usable: u64,
     /// The sector in which the entries begin.
-    pub(crate) table: u64,
+    pub(super) table: u64,
     entries: usize,
     entry_bytes: usize,
     table_checksum: u32,
 }
 
 impl Header {
-    /// Parses the second sector of a disk of `sectors` sectors. Nothing if it is no header.
-    pub(crate) fn parse(block: &[u8], sectors: u64) -> Result<Option<Self>, String> {
+    /// Parses the sector `place` of a disk of `sectors` sectors. Nothing if it is no header.
+    pub(super) fn parse(block: &[u8], place: u64, sectors: u64) -> Result<Option<Self>, GptFault> {
         if !block.starts_with(SIGNATURE) {
             return Ok(None);
         }
-        let length = u32_at(block, 12) as usize;
-        if !(HEADER_BYTES..=block.len()).contains(&length) {
-            return Err(format!("its header says that it is {length} bytes long"));
-        }
-        check_header(&block[..length])?;
+        check_header(block, place)?;
         let header = Self {
             alternate: u64_at(block, 32),
-            length,
             first_usable: u64_at(block, 40),
             last_usable: u64_at(block, 48),
+            disk_guid: Uuid::from_bytes_le(array_at(block, 56)),
             table: u64_at(block, 72),
             entries: u32_at(block, 80) as usize,
             entry_bytes: u32_at(block, 84) as usize,
             table_checksum: u32_at(block, 88),
         };
-        header.check(sectors)?;
+        header.check(u32_at(block, 80), u32_at(block, 84), sectors)?;
         Ok(Some(header))
     }
 
-    fn check(&self, sectors: u64) -> Result<(), String> {
+    fn check(&self, count: u32, bytes: u32, sectors: u64) -> Result<(), GptFault> {
         let Self { first_usable, last_usable, table, entries, entry_bytes, .. } = *self;
         if !(entry_bytes / ENTRY_BYTES).is_power_of_two() || !entry_bytes.is_multiple_of(ENTRY_BYTES) {
-            return Err(format!("its entries are {entry_bytes} bytes long"));
+            return Err(GptFault::EntryLength(bytes));
         }
         if entries.checked_mul(entry_bytes).is_none_or(|bytes| bytes > MAX_TABLE_BYTES) {
-            return Err(format!("it has {entries} entries of {entry_bytes} bytes"));
+            return Err(GptFault::TooManyEntries { count, bytes });
         }
         if last_usable >= sectors {
-            return Err(format!(
-                "it is for a disk of more than {last_usable} sectors; this one has {sectors}"
-            ));
+            return Err(GptFault::BehindDisk { last_usable, sectors });
         }
-        if table < 2 || first_usable > last_usable {
-            return Err(format!(
-                "its entries begin in sector {table}, its partitions in {first_usable} and end in {last_usable}"
-            ));
+        if table < 2 || table >= sectors || first_usable > last_usable {
+            return Err(GptFault::Places { table, first_usable, last_usable });
         }
         Ok(())
     }
 
-    /// Bytes of all entries.
-    pub(crate) fn table_bytes(&self) -> usize {
+    /// Where the entries are on a disk with sectors of so many bytes.
+    pub(super) fn table(&self, sector: u32) -> Range<u64> {
+        let start = self.table * u64::from(sector);
+        start..start.saturating_add(self.table_bytes() as u64)
+    }
+
+    pub(super) fn table_bytes(&self) -> usize {
         self.entries * self.entry_bytes
     }
 
-    /// The partitions that the entries describe, by number.
-    pub(crate) fn partitions(&self, table: &[u8], sector: u64) -> Result<Vec<Partition>, String> {
+    /// Whether another header, that of the copy, says the same of the disk and its partitions.
+    pub(super) fn describes_as(&self, other: &Self) -> bool {
+        let said = |header: &Self| {
+            let Self { disk_guid, first_usable, last_usable, entries, entry_bytes, table_checksum, .. } =
+                *header;
+            (disk_guid, first_usable, last_usable, entries, entry_bytes, table_checksum)
+        };
+        said(self) == said(other)
+    }
+
+    /// The partitions by the entries, which are all of the table.
+    pub(super) fn partitions(&self, table: &[u8], sector: u32) -> Result<Vec<Partition>, GptFault> {
         if CRC32.checksum(table) != self.table_checksum {
-            return Err("the checksum of its entries is wrong".to_owned());
+            return Err(GptFault::TableChecksum);
         }
+        let sector = u64::from(sector);
         let entries = (1..).zip(table.chunks_exact(self.entry_bytes)).filter(|(_, entry)| is_used(entry));
-        let mut last: Vec<(u64, u64, u32)> = Vec::new();
+        let mut extents: Vec<(u64, u64, u32)> = Vec::new();
         let mut partitions = Vec::new();
         for (number, entry) in entries {
-            let (first, end) = self.extent(number, entry)?;
-            last.push((first, end, number));
+            let (first, last) = self.extent(number, entry)?;
+            extents.push((first, last, number));
             partitions.push(Partition {
                 number,
                 type_guid: guid_at(entry, 0),
                 guid: guid_at(entry, 16),
                 label: label(entry),
                 start: first * sector,
-                size: (end - first + 1) * sector,
+                size: (last - first + 1) * sector,
             });
         }
-        last.sort_unstable();
-        match last.windows(2).find(|pair| pair[0].1 >= pair[1].0) {
-            Some(pair) => Err(format!("its partitions {} and {} overlap", pair[0].2, pair[1].2)),
+        extents.sort_unstable();
+        match extents.windows(2).find(|pair| pair[0].1 >= pair[1].0) {
+            Some(pair) => Err(GptFault::Overlap(pair[0].2, pair[1].2)),
             None => Ok(partitions),
         }
     }
 
     /// The first and the last sector of a partition.
-    fn extent(&self, number: u32, entry: &[u8]) -> Result<(u64, u64), String> {
+    fn extent(&self, number: u32, entry: &[u8]) -> Result<(u64, u64), GptFault> {
         let (first, last) = (u64_at(entry, 32), u64_at(entry, 40));
-        if first < self.first_usable || last > self.last_usable || first > last {
-            return Err(format!(
-                "its partition {number} goes from sector {first} to {last}; partitions are from {} to {}",
-                self.first_usable, self.last_usable
-            ));
+        let Self { first_usable, last_usable, .. } = *self;
+        if first < first_usable || last > last_usable || first > last {
+            return Err(GptFault::Extent { number, first, last, first_usable, last_usable });
         }
         Ok((first, last))
     }
 }
 
-fn check_header(header: &[u8]) -> Result<(), String> {
+/// Whether a sector is the undamaged first header of some disk, whatever its size.
+pub(super) fn is_header(block: &[u8]) -> bool {
+    block.starts_with(SIGNATURE) && check_header(block, PRIMARY).is_ok()
+}
+
+/// Where a header lies that is made of another: with its copy, and its entries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Places {
+    pub(super) own: u64,
+    pub(super) alternate: u64,
+    pub(super) last_usable: u64,
+    pub(super) table: u64,
+}
+
+/// Moves the header in a sector, which is one, to other places.
+pub(super) fn rewrite(block: &mut [u8], places: Places) {
+    let Places { own, alternate, last_usable, table } = places;
+    for (at, value) in [(24, own), (32, alternate), (48, last_usable), (72, table)] {
+        block[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    }
+    let length = u32_at(block, 12) as usize;
+    let checksum = header_checksum(&block[..length]);
+    block[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
+}
+
+fn check_header(block: &[u8], place: u64) -> Result<(), GptFault> {
+    let length = block.get(..HEADER_BYTES).map_or(0, |block| u32_at(block, 12));
+    let Some(header) = block.get(..length as usize).filter(|header| header.len() >= HEADER_BYTES) else {
+        return Err(GptFault::HeaderLength(length));
+    };
+    if header_checksum(header) != u32_at(header, CHECKSUM.start) {
+        return Err(GptFault::HeaderChecksum);
+    }
+    match u64_at(header, 24) {
+        own if own == place => Ok(()),
+        own => Err(GptFault::HeaderElsewhere { own, found: place }),
+    }
+}
+
+fn header_checksum(header: &[u8]) -> u32 {
     let mut digest = CRC32.digest();
     digest.update(&header[..CHECKSUM.start]);
     digest.update(&[0; 4]);
     digest.update(&header[CHECKSUM.end..]);
-    if digest.finalize() != u32_at(header, CHECKSUM.start) {
-        return Err("the checksum of its header is wrong".to_owned());
-    }
-    match u64_at(header, 24) {
-        1 => Ok(()),
-        own => Err(format!("its header says that it is in sector {own}, and was found in sector 1")),
-    }
+    digest.finalize()
 }
 
 /// An entry without a type is free.
@@ -154,22 +266,6 @@ fn label(entry: &[u8]) -> String {
 
 fn guid_at(bytes: &[u8], at: usize) -> String {
     Uuid::from_bytes_le(array_at(bytes, at)).to_string()
-}
-
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(array_at(bytes, at))
-}
-
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(array_at(bytes, at))
-}
-
-/// # Panics
-/// When the bytes end before: callers have checked that there is a whole header or entry.
-fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    let mut array = [0; N];
-    array.copy_from_slice(&bytes[at..at + N]);
-    array
 }
 
 #[cfg(test)]
@@ -194,7 +290,7 @@ mod tests {
         for (at, value) in [(12, 92), (80, 128), (84, 128), (88, CRC32.checksum(&table))] {
             header[at..at + 4].copy_from_slice(&u32::to_le_bytes(value));
         }
-        for (at, value) in [(24, 1), (40, 34), (48, SECTORS - 34), (72, 2)] {
+        for (at, value) in [(24, PRIMARY), (40, 34), (48, SECTORS - 34), (72, 2)] {
             header[at..at + 8].copy_from_slice(&u64::to_le_bytes(value));
         }
         seal(&mut header);
@@ -202,13 +298,13 @@ mod tests {
     }
 
     fn seal(header: &mut [u8]) {
-        header[CHECKSUM].fill(0);
-        let checksum = CRC32.checksum(&header[..92]);
+        let checksum = header_checksum(&header[..92]);
         header[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
     }
 
     fn parse(header: &[u8], table: &[u8]) -> Result<Vec<Partition>, String> {
-        Header::parse(header, SECTORS)?.expect("it has the signature").partitions(table, 512)
+        let header = Header::parse(header, PRIMARY, SECTORS).map_err(|fault| fault.to_string())?;
+        header.expect("it has the signature").partitions(table, 512).map_err(|fault| fault.to_string())
     }
 
     #[test]
@@ -225,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_sector_without_the_signature_is_no_header() {
-        assert!(Header::parse(&[0; 512], SECTORS).unwrap().is_none());
+        assert!(Header::parse(&[0; 512], PRIMARY, SECTORS).unwrap().is_none());
     }
 
     #[test]
@@ -282,7 +378,7 @@ mod tests {
                 header[88..92].copy_from_slice(&CRC32.checksum(&table).to_le_bytes());
             }
             seal(&mut header);
-            if let Ok(Some(header)) = Header::parse(&header, u64::MAX / 512) {
+            if let Ok(Some(header)) = Header::parse(&header, PRIMARY, u64::MAX / 512) {
                 let _ = header.partitions(&table, 512);
             }
         }

@@ -45,7 +45,7 @@ impl Uncommitted {
         url: &ImageUrl,
         meter: &Meter,
     ) -> Result<(), ImageError> {
-        let stale = layout::fit(url, &mut self.ends, &self.disk)?;
+        let stale = layout::fit(url, &mut self.ends, self.length, &self.disk)?;
         self.disk.flush()?;
         if let Some(journal) = self.journal.take() {
             meter.phase("read back", Some(journal.bytes()));

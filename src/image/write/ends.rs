@@ -53,12 +53,6 @@ impl Ends {
         overlay(&mut self.head, 0, offset, bytes);
         overlay(&mut self.tail, self.tail_start, offset, bytes);
     }
-
-    /// Forgets what was kept of a short range.
-    pub(super) fn clear(&mut self, range: &Range<u64>) {
-        let length = usize::try_from(range.end - range.start).unwrap_or(0);
-        self.keep(range.start, &vec![0; length]);
-    }
 }
 
 /// Copies what lies at `offset` into the part of an end that begins at `start`, as far as they overlap.
