@@ -21,13 +21,19 @@ pub trait Layer {
     fn over(self, lower: Self) -> Self;
 }
 
-/// Implements [`Layer`](crate::config::Layer) for a struct of `Option`s. Names every field, or does not compile.
+impl<T> Layer for Option<T> {
+    fn over(self, lower: Self) -> Self {
+        self.or(lower)
+    }
+}
+
+/// Implements [`Layer`](crate::config::Layer) for a struct of `Option`s and of other layers. Names every field, or does not compile.
 #[macro_export]
 macro_rules! layer {
     ($settings:ty { $($field:ident),* $(,)? }) => {
         impl $crate::config::Layer for $settings {
             fn over(self, lower: Self) -> Self {
-                Self { $($field: self.$field.or(lower.$field),)* }
+                Self { $($field: $crate::config::Layer::over(self.$field, lower.$field),)* }
             }
         }
     };

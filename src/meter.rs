@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::wire::StepProgress;
+use crate::wire::{ImageProgress, StepProgress};
 
 const SHOW_EVERY: Duration = Duration::from_millis(200);
 /// How much a new second weighs in the rate shown: high enough to follow a stall, low enough not to flicker.
@@ -63,6 +63,7 @@ impl Meter {
             bytes_total: None,
             bytes_per_second: 0,
             seconds_left: None,
+            image: None,
         };
         let state =
             State { progress, moved: 0, rate: 0.0, rate_at: Instant::now(), rate_from: 0, shown_at: None };
@@ -106,6 +107,38 @@ impl Meter {
         state.rate_from = bytes;
         state.rate_at = Instant::now();
         self.show(&mut state);
+    }
+
+    /// Begins to fetch an image, once more if it was begun before: nothing of it is there.
+    pub fn begin_image(&self, total: Option<u64>) {
+        let attempt = self.state().progress.image.map_or(0, |image| image.attempt);
+        self.state().progress.image = Some(ImageProgress { attempt, ..ImageProgress::default() });
+        self.phase("download", total);
+    }
+
+    /// Says that `bytes` more of the image were received, and how many requests that took so far.
+    pub fn received(&self, bytes: u64, attempt: u32) {
+        self.change_image(|image| {
+            image.source_bytes += bytes;
+            image.attempt = attempt;
+        });
+        self.advance(bytes);
+    }
+
+    /// Says that they have become `bytes` more of the disk.
+    pub fn decoded(&self, bytes: u64) {
+        self.change_image(|image| image.decoded_bytes += bytes);
+    }
+
+    /// Says that `bytes` in all are on the medium.
+    pub fn durable(&self, bytes: u64) {
+        self.change_image(|image| image.durable_bytes = bytes);
+    }
+
+    fn change_image(&self, change: impl FnOnce(&mut ImageProgress)) {
+        if let Some(image) = &mut self.state().progress.image {
+            change(image);
+        }
     }
 
     /// Bytes of all phases so far.

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use farrier::disk::Access;
 use farrier::handlers::{Context, Finished, carry_out};
-use farrier::image::Limits;
+use farrier::image::{Limits, Settings};
 use farrier::wire::report::{CleanReport, DeployReport, EraseProof, Output, StepOutcome};
 use farrier::wire::{
-    CleanSpec, DeploySpec, Digest, ErrorCode, InspectSpec, NoopSpec, Outcome, RootDeviceHints, StepProgress,
-    Work,
+    Checksum, CleanSpec, DeploySpec, Digest, ErrorCode, InspectSpec, NoopSpec, Outcome, RootDeviceHints,
+    StepProgress, Work,
 };
 use farrier_testbed::disk_image::{self, DiskImage};
 use farrier_testbed::http::{Fault, FaultyServer, Nginx};
@@ -29,7 +29,15 @@ use tokio_util::sync::CancellationToken;
 const MIB: usize = 1 << 20;
 /// No test waits longer for anything that must happen.
 const BOUND: Duration = Duration::from_secs(60);
-const SHORT: Limits = Limits { connect: Duration::from_secs(5), stall: Duration::from_millis(500) };
+/// Servers that are silent for a moment have failed, and nothing is tried twice.
+fn short() -> Limits {
+    Limits {
+        connect: Duration::from_secs(5),
+        stall: Duration::from_millis(500),
+        tries: 1,
+        ..Limits::default()
+    }
+}
 
 /// A real image of 32 MiB, built once for all tests.
 static IMAGE: LazyLock<DiskImage> = LazyLock::new(|| {
@@ -59,7 +67,7 @@ impl Lab {
         Self {
             dir,
             disks,
-            limits: SHORT,
+            limits: short(),
             cancel: CancellationToken::new(),
             progress: watch::Sender::new(None),
         }
@@ -73,7 +81,7 @@ impl Lab {
     async fn carry_out_on(&self, disks: Vec<PathBuf>, work: Work) -> Finished {
         let context = Context {
             access: Access::detect(disks).unwrap(),
-            limits: self.limits,
+            images: Settings { limits: self.limits, ..Settings::default() },
             cancel: self.cancel.clone(),
             progress: self.progress.clone(),
         };
@@ -109,12 +117,7 @@ fn is_zero(bytes: &[u8]) -> bool {
 }
 
 fn deploy_spec(url: &str) -> DeploySpec {
-    DeploySpec {
-        image_source: url.parse().unwrap(),
-        image_checksum: IMAGE.sha256_hex.parse().unwrap(),
-        root_device: None,
-        skip_block_devices: Vec::new(),
-    }
+    DeploySpec::new(url.parse().unwrap(), IMAGE.sha256_hex.parse().unwrap())
 }
 
 fn deploy(url: &str) -> Work {
@@ -309,7 +312,7 @@ async fn an_image_without_partitions_is_taken_back() {
     image[510..512].copy_from_slice(b"\x55\xaa");
     let server = FaultyServer::start(image.clone(), Fault::NoContentLength).await.unwrap();
     let mut spec = deploy_spec(&server.url("image"));
-    spec.image_checksum = Digest(Sha256::digest(&image).into());
+    spec.image_checksum = Some(Checksum::Digest(Digest::Sha256(Sha256::digest(&image).into())));
     let finished = lab.carry_out(Work::Deploy(Box::new(spec))).await;
     assert_eq!(failure(&finished).0, ErrorCode::ImageNotBootable);
     lab.assert_does_not_boot(0);
@@ -388,7 +391,7 @@ async fn deploy_never_takes_what_the_skip_list_names() {
 
 #[tokio::test]
 async fn cancelling_in_the_middle_of_a_write_leaves_no_partition_table() {
-    let lab = Lab { limits: Limits { stall: BOUND, ..SHORT }, ..Lab::with_disks(&[32]) };
+    let lab = Lab { limits: Limits { stall: BOUND, ..short() }, ..Lab::with_disks(&[32]) };
     let image = fs::read(&IMAGE.path).unwrap();
     let server = FaultyServer::start(image, Fault::StallAfter(20 * MIB)).await.unwrap();
     let cancel_once_written = async {

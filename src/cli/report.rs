@@ -110,8 +110,9 @@ fn method_text(method: EraseMethod) -> &'static str {
 fn deploy_text(report: &DeployReport) -> String {
     let mut rows = table(&["FIELD", "VALUE"]);
     rows.add_row(["root device".to_owned(), disk_text(&report.root_device)]);
-    rows.add_row(["image".to_owned(), report.image_source.clone()]);
+    rows.add_row(["image".to_owned(), format!("{} ({})", report.image_source, report.image_format)]);
     rows.add_row(["checksum".to_owned(), report.image_checksum.to_string()]);
+    rows.add_row(["received".to_owned(), bytes(report.image_source_bytes)]);
     rows.add_row([
         "written".to_owned(),
         format!("{} at {}/s", bytes(report.image_bytes), bytes(report.bytes_per_second)),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use farrier::disk::Access;
 use farrier::handlers::{Context, Finished, carry_out};
-use farrier::image::Limits;
+use farrier::image::{self, ImageOptions};
 use farrier::terminal::Board;
 use farrier::wire::report::{Output as Report, StepReport};
 use farrier::wire::{Coded as _, ErrorCode, ErrorReport, Outcome, Verb, Work};
@@ -32,6 +32,8 @@ pub(crate) struct RunCommand {
     lab_disk: Vec<PathBuf>,
     #[command(flatten)]
     spec: SpecArgs,
+    #[command(flatten)]
+    image: ImageOptions,
 }
 
 /// How it ended, for programs: what an agent would have reported as its result.
@@ -51,7 +53,9 @@ pub(crate) async fn run(command: RunCommand, output: &mut Output) -> Result<Exit
     // Looks at the file system, which may take its time.
     let access = tokio::task::block_in_place(|| Access::detect(lab_disks))
         .map_err(|error| Failure::Here(error.report()))?;
-    let Finished { outcome, error, steps, output: report } = watched(work, access, output).await?;
+    let images = tokio::task::block_in_place(|| command.image.load())
+        .map_err(|error| Failure::Here(error.report()))?;
+    let Finished { outcome, error, steps, output: report } = watched(work, access, images, output).await?;
     let ran = Ran { verb, outcome, error, steps, output: report };
     output.show(&ran, ran_text)?;
     if let (Some(error), false) = (ran.error, output.is_json()) {
@@ -61,14 +65,19 @@ pub(crate) async fn run(command: RunCommand, output: &mut Output) -> Result<Exit
 }
 
 /// Carries it out, showing how far it is. Ctrl-C and SIGTERM cancel it, and it then ends in good order.
-async fn watched(work: Work, access: Access, output: &Output) -> Result<Finished, Failure> {
+async fn watched(
+    work: Work,
+    access: Access,
+    images: image::Settings,
+    output: &Output,
+) -> Result<Finished, Failure> {
     let label = work.verb().to_string();
     let mut board = Board::new(output.is_json(), [label.as_str()]);
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
     let cancel = CancellationToken::new();
     let (progress, mut shown) = watch::channel(None);
-    let context = Context { access, limits: Limits::default(), cancel: cancel.clone(), progress };
+    let context = Context { access, images, cancel: cancel.clone(), progress };
     let mut handler = tokio::spawn(async move { carry_out(&work, &context).await });
     loop {
         tokio::select! {

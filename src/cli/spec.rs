@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use farrier::wire::{DecodeError, Digest, HttpUrl, Verb, Work};
+use farrier::wire::{Checksum, DecodeError, ImageFormat, ImageUrl, NoProxy, ProxyUrl, Verb, Work};
 use serde_json::{Map, Value, json};
 
 use super::error::Failure;
@@ -14,14 +14,33 @@ use super::error::Failure;
 #[command(next_help_heading = "What to do")]
 pub(crate) struct SpecArgs {
     /// The whole spec as JSON, from a file or from standard input (-), instead of the flags below
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["image_source", "image_checksum", "root_device", "skip", "step", "allow_no_devices"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["image_source", "image_mirrors", "image_checksum", "image_disk_format", "image_http_proxy", "image_https_proxy", "image_no_proxy", "image_read_back", "root_device", "skip", "step", "allow_no_devices"])]
     spec: Option<PathBuf>,
-    /// deploy: where the raw whole-disk image is
+    /// deploy: where the whole-disk image is: an http, https or file URL
     #[arg(long, value_name = "URL")]
-    image_source: Option<HttpUrl>,
-    /// deploy: the SHA-256 of the image: sha256:<64 hex digits>, or the digits alone
+    image_source: Option<ImageUrl>,
+    /// deploy: where else the image is; may be repeated, and is tried in this order
+    #[arg(long, value_name = "URL")]
+    image_mirrors: Vec<ImageUrl>,
+    /// deploy: the digest of the image as it is served: sha256:<hex digits>, sha512:..., or the digits alone; or the URL of a
+    /// checksum file
     #[arg(long, value_name = "SUM")]
-    image_checksum: Option<Digest>,
+    image_checksum: Option<Checksum>,
+    /// deploy: the format that the image must have: raw, qcow2, gzip, xz, zstd, bzip2 or lz4; by default any of them
+    #[arg(long, value_name = "FORMAT")]
+    image_disk_format: Option<ImageFormat>,
+    /// deploy: the proxy for http image URLs, such as http://user:password@proxy:3128
+    #[arg(long, value_name = "URL")]
+    image_http_proxy: Option<ProxyUrl>,
+    /// deploy: the proxy for https image URLs
+    #[arg(long, value_name = "URL")]
+    image_https_proxy: Option<ProxyUrl>,
+    /// deploy: hosts that are reached without a proxy: names, domains, addresses, networks, *, each with or without a port
+    #[arg(long, value_name = "LIST")]
+    image_no_proxy: Option<NoProxy>,
+    /// deploy: read the disk back and compare it with what was written
+    #[arg(long)]
+    image_read_back: bool,
     /// deploy: what the disk to write must be like, such as serial=S123 or size='>= 100'; all given must hold
     #[arg(long, value_name = "KEY=VALUE")]
     root_device: Vec<String>,
@@ -59,8 +78,26 @@ impl SpecArgs {
         if let Some(source) = &self.image_source {
             spec.insert("image_source".into(), json!(source));
         }
+        if !self.image_mirrors.is_empty() {
+            spec.insert("image_mirrors".into(), json!(self.image_mirrors));
+        }
         if let Some(checksum) = &self.image_checksum {
             spec.insert("image_checksum".into(), json!(checksum));
+        }
+        if let Some(format) = &self.image_disk_format {
+            spec.insert("image_disk_format".into(), json!(format));
+        }
+        if let Some(proxy) = &self.image_http_proxy {
+            spec.insert("image_http_proxy".into(), json!(proxy));
+        }
+        if let Some(proxy) = &self.image_https_proxy {
+            spec.insert("image_https_proxy".into(), json!(proxy));
+        }
+        if let Some(list) = &self.image_no_proxy {
+            spec.insert("image_no_proxy".into(), json!(list));
+        }
+        if self.image_read_back {
+            spec.insert("image_read_back".into(), Value::Bool(true));
         }
         if !self.root_device.is_empty() {
             let hints = hint_set("--root-device", self.root_device.iter().map(String::as_str))?;

@@ -8,7 +8,7 @@ use backon::{BlockingRetryable as _, ConstantBuilder};
 use super::{Context, HandlerError, Steps};
 use crate::blocking;
 use crate::disk::{self, Access, Disk, DiskError, OpenDisk};
-use crate::image::{self, Image, ImageError, Target, Written};
+use crate::image::{self, Image, ImageError, Proxies, Target, Written};
 use crate::meter::Meter;
 use crate::wire::report::{DeployReport, Output, Partition};
 use crate::wire::{Coded as _, DeploySpec, ErrorCode};
@@ -30,15 +30,17 @@ pub(super) async fn deploy(
         steps.run("write_image", async |meter| write(spec, &chosen, context, &meter).await).await?;
     // A whole and verified image is on the disk. To stop now would only leave open what became of it.
     let layout = steps.finish("verify_partitions", async |_| verify(open).await).await?;
-    *output = Some(Output::Deploy(DeployReport {
+    *output = Some(Output::Deploy(Box::new(DeployReport {
         root_device: chosen.identity(),
         image_source: spec.image_source.to_string(),
+        image_format: written.format.to_string(),
+        image_source_bytes: written.source_bytes,
         image_bytes: written.bytes,
         image_checksum: written.checksum,
         bytes_per_second: written.bytes_per_second(),
         partitions: layout.partitions,
         partition_table_reread: layout.reread,
-    }));
+    })));
     Ok(())
 }
 
@@ -68,9 +70,32 @@ async fn write(
         Ok::<_, HandlerError>((Arc::new(open), target))
     })
     .await?;
-    let image = Image::new(spec.image_source.clone(), spec.checksum().unwrap());
-    let written = image::write(&image, target, &context.limits, meter).await?;
+    let image = image_of(spec, &context.images)?;
+    let written = image::write(&image, target, &context.images, meter).await?;
     Ok((open, written))
+}
+
+/// The image that the spec names, reached in the way that holds for all images and by what the spec says beside.
+fn image_of(spec: &DeploySpec, settings: &image::Settings) -> Result<Image, HandlerError> {
+    let mut connection = settings.connection.clone();
+    if let Some(authorization) = &spec.image_request_authorization {
+        connection.headers.push(("Authorization".to_owned(), authorization.clone()));
+    }
+    if spec.image_http_proxy.is_some() || spec.image_https_proxy.is_some() {
+        connection.proxies = Proxies {
+            http: spec.image_http_proxy.clone(),
+            https: spec.image_https_proxy.clone(),
+            no_proxy: spec.image_no_proxy.clone().unwrap_or_default(),
+        };
+    }
+    Ok(Image {
+        source: spec.image_source.clone(),
+        mirrors: spec.image_mirrors.clone(),
+        checksum: spec.checksum()?,
+        format: spec.image_disk_format,
+        connection,
+        read_back: spec.image_read_back,
+    })
 }
 
 /// What the disk looks like after an image was written to it.

@@ -4,7 +4,7 @@ use crate::disk::DiskError;
 use crate::hardware::HardwareError;
 use crate::image::ImageError;
 use crate::meter::Cancelled;
-use crate::wire::{Coded, ErrorCode};
+use crate::wire::{Coded, DecodeError, ErrorCode};
 
 /// A step failed, or was told to stop.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,9 @@ pub enum HandlerError {
     /// The machine does not say what it is made of.
     #[error(transparent)]
     Hardware(#[from] HardwareError),
+    /// The spec contradicts itself.
+    #[error(transparent)]
+    Spec(#[from] DecodeError),
     /// There is no disk to clean.
     #[error(
         "no disk to erase: this agent may touch none beside the {skipped} that skip_block_devices names; set allow_no_devices if a node without disks is clean"
@@ -56,6 +59,7 @@ impl Coded for HandlerError {
             Self::Disk(error) => error.code(),
             Self::Image(error) => error.code(),
             Self::Hardware(error) => error.code(),
+            Self::Spec(error) => error.code(),
             Self::NothingToErase { .. } => ErrorCode::NothingToErase,
             Self::NoPartitions { .. } => ErrorCode::ImageNotBootable,
         }

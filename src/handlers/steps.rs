@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::HandlerError;
 use crate::disk::Access;
-use crate::image::Limits;
+use crate::image;
 use crate::meter::{Cancelled, Meter};
 use crate::telemetry::names::{STEP_BYTES, STEP_SECONDS};
 use crate::wire::report::{StepOutcome, StepReport};
@@ -19,8 +19,8 @@ use crate::wire::{Coded, StepProgress, Verb};
 pub struct Context {
     /// The devices that it may touch.
     pub access: Access,
-    /// How long it waits for the server of an image.
-    pub limits: Limits,
+    /// How images are fetched, and which are taken.
+    pub images: image::Settings,
     /// Cancelled when it shall stop.
     pub cancel: CancellationToken,
     /// Where it shows how far it is.

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::wire::{Checksum, ImageFormat, ImageUrl, Secret};
+use url::Url;
+
+use super::source::LastGood;
+use crate::wire::{Checksum, ImageFormat, ImageUrl, NoProxy, ProxyUrl, Secret};
 
 /// An image to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +40,19 @@ impl Image {
     }
 }
 
+/// What holds for every image that one process writes.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// How long and how often to try.
+    pub limits: Limits,
+    /// What is allowed.
+    pub policy: Policy,
+    /// How servers are reached, unless an image says more.
+    pub connection: Connection,
+    /// Which servers have delivered last.
+    pub last_good: LastGood,
+}
+
 /// How servers are reached: the same way for the image, its mirrors and the checksum file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Connection {
@@ -46,6 +62,32 @@ pub struct Connection {
     pub identity: Option<Secret>,
     /// Headers of every request; never sent to another host that a server redirects to.
     pub headers: Vec<(String, Secret)>,
+    /// What stands between here and the servers.
+    pub proxies: Proxies,
+}
+
+/// The proxies, each for URLs of one scheme.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proxies {
+    /// For `http` URLs.
+    pub http: Option<ProxyUrl>,
+    /// For `https` URLs.
+    pub https: Option<ProxyUrl>,
+    /// The servers that are reached without one.
+    pub no_proxy: NoProxy,
+}
+
+impl Proxies {
+    /// The proxy on the way to `url`: chosen by the scheme of that, whatever the proxy's own is.
+    pub(super) fn on_the_way_to(&self, url: &Url) -> Option<&ProxyUrl> {
+        let proxy = match url.scheme() {
+            "http" => self.http.as_ref(),
+            "https" => self.https.as_ref(),
+            _ => None,
+        }?;
+        let bypassed = self.no_proxy.bypasses(&url.host()?, url.port_or_known_default()?);
+        (!bypassed).then_some(proxy)
+    }
 }
 
 /// How long and how often to try.

@@ -172,6 +172,7 @@ mod tests {
             bytes_total: Some(4 << 20),
             bytes_per_second: 1 << 19,
             seconds_left: Some(6),
+            image: None,
         };
         assert_eq!(
             progress_text(&progress),

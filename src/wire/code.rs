@@ -137,6 +137,8 @@ codes! {
     ReadBackMismatch = "read-back-mismatch", retry true;
     /// The object changed on the server while it was fetched, again and again.
     HttpChanged = "http-changed", retry true;
+    /// The image did not come within the time that fetching it may take.
+    HttpDeadline = "http-deadline", retry false;
     /// A file with an image or a checksum cannot be read.
     FileUnreadable = "file-unreadable", retry false;
     /// The image is larger than the device.

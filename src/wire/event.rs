@@ -114,6 +114,22 @@ pub struct StepProgress {
     /// Seconds left in this step, where that can be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds_left: Option<u64>,
+    /// How far the image is, in a step that writes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageProgress>,
+}
+
+/// How far an image is on its way: what was received is not yet written, and what was written is not yet durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ImageProgress {
+    /// Bytes received, as served.
+    pub source_bytes: u64,
+    /// Bytes of the disk that they have become, zeros included.
+    pub decoded_bytes: u64,
+    /// Bytes that are on the medium for sure.
+    pub durable_bytes: u64,
+    /// How many requests it took so far: more than one when it had to be resumed or begun again.
+    pub attempt: u32,
 }
 
 /// The agent has taken a command and is about to begin.

@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::envelope::{DecodeError, Payload, from_value};
-use super::{Checksum, Digest, DigestAlgorithm, ImageFormat, ImageUrl, JobId, RootDeviceHints, Secret};
+use super::{
+    Checksum, Digest, DigestAlgorithm, ImageFormat, ImageUrl, JobId, NoProxy, ProxyUrl, RootDeviceHints,
+    Secret,
+};
 
 /// A verb with its spec.
 ///
@@ -169,6 +172,16 @@ pub struct DeploySpec {
     /// redirect to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_request_authorization: Option<Secret>,
+    /// The proxy for images at `http` URLs: an `http` or `https` URL, with credentials where it wants some. Without a scheme it is
+    /// `http`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_http_proxy: Option<ProxyUrl>,
+    /// The proxy for images at `https` URLs, in the same way. The proxy is chosen by the scheme of the image's URL, not its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_https_proxy: Option<ProxyUrl>,
+    /// The servers that are reached without the proxies, with commas between them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_no_proxy: Option<NoProxy>,
     /// Whether to read the disk back and compare it with what was written.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub image_read_back: bool,
@@ -192,6 +205,9 @@ impl DeploySpec {
             image_os_hash_value: None,
             image_disk_format: None,
             image_request_authorization: None,
+            image_http_proxy: None,
+            image_https_proxy: None,
+            image_no_proxy: None,
             image_read_back: false,
             root_device: None,
             skip_block_devices: Vec::new(),

@@ -14,6 +14,7 @@ mod ids;
 mod image;
 pub mod inventory;
 mod job;
+mod no_proxy;
 mod redacted_url;
 pub mod report;
 mod secret;
@@ -23,8 +24,8 @@ pub use command::{CancelCommand, Command, CommandRef, RunCommand, StatusCommand}
 pub use digest::{BadDigest, Digest, DigestAlgorithm};
 pub use envelope::{CONTENT_TYPE, DecodeError, Event, Payload};
 pub use event::{
-    Accepted, AgentEvent, AgentState, CommandResult, Heartbeat, Hello, JobChanged, Log, Origin, Outcome,
-    Progress, Running, StepProgress,
+    Accepted, AgentEvent, AgentState, CommandResult, Heartbeat, Hello, ImageProgress, JobChanged, Log,
+    Origin, Outcome, Progress, Running, StepProgress,
 };
 pub use hints::{HintValue, RootDeviceHints};
 pub use ids::{BootId, CommandId, JobId, NodeId};
@@ -33,5 +34,6 @@ pub use job::{
     CleanSpec, CleanStep, DEFAULT_TIMEOUT_SECONDS, DeploySpec, InspectSpec, JobRequest, NoopSpec,
     RetryPolicy, Verb, Work,
 };
-pub use redacted_url::{BadUrl, HttpUrl, ImageUrl};
+pub use no_proxy::{BadNoProxy, NoProxy};
+pub use redacted_url::{BadUrl, HttpUrl, ImageUrl, ProxyUrl};
 pub use secret::Secret;

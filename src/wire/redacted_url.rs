@@ -17,7 +17,7 @@ pub struct BadUrl {
 }
 
 macro_rules! redacted_url {
-    ($(#[$doc:meta])* $name:ident, $what:literal, schemes [$($scheme:literal),+], pattern $pattern:literal) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, schemes [$($scheme:literal),+], read $read:path, $(format $format:literal,)? pattern $pattern:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -46,8 +46,7 @@ macro_rules! redacted_url {
             type Err = BadUrl;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                let url =
-                    Url::parse(text).map_err(|error| BadUrl { expected: $what, reason: error.to_string() })?;
+                let url = $read(text).map_err(|error| BadUrl { expected: $what, reason: error.to_string() })?;
                 Self::new(url)
             }
         }
@@ -86,7 +85,7 @@ macro_rules! redacted_url {
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
                 json_schema!({
                     "type": "string",
-                    "format": "uri",
+                    $("format": $format,)?
                     "description": concat!($what, "."),
                     "pattern": $pattern
                 })
@@ -97,12 +96,24 @@ macro_rules! redacted_url {
 
 redacted_url! {
     /// An `http` or `https` URL. Printed without its credentials and its query, which may be a signature.
-    HttpUrl, "an http or https URL", schemes ["http", "https"], pattern "^[hH][tT][tT][pP][sS]?://"
+    HttpUrl, "an http or https URL", schemes ["http", "https"], read Url::parse, format "uri", pattern "^[hH][tT][tT][pP][sS]?://"
 }
 
 redacted_url! {
     /// Where an image is: an `http`, `https` or `file` URL. Printed without its credentials and its query.
-    ImageUrl, "an http, https or file URL", schemes ["http", "https", "file"], pattern "^([hH][tT][tT][pP][sS]?|[fF][iI][lL][eE])://"
+    ImageUrl, "an http, https or file URL", schemes ["http", "https", "file"], read Url::parse, format "uri", pattern "^([hH][tT][tT][pP][sS]?|[fF][iI][lL][eE])://"
+}
+
+redacted_url! {
+    /// A proxy: an `http` or `https` URL, with credentials where it wants some. Without a scheme, as in `proxy:3128`, it is `http`.
+    /// Printed without its credentials.
+    ProxyUrl, "an http or https URL of a proxy", schemes ["http", "https"], read read_with_scheme, pattern "^([hH][tT][tT][pP][sS]?://)?[^/?#]+/?$"
+}
+
+/// `proxy:3128` would else be a URL of the scheme `proxy`.
+fn read_with_scheme(text: &str) -> Result<Url, url::ParseError> {
+    let text = text.trim();
+    if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) }
 }
 
 impl From<HttpUrl> for ImageUrl {
@@ -132,6 +143,22 @@ mod tests {
         assert_eq!(format!("{url} {url:?}"), "https://h/c/o?... https://h/c/o?...");
         assert!(url.expose().as_str().contains("temp_url_sig=abc"));
         assert_eq!(ImageUrl::from(url).to_string(), "https://h/c/o?...");
+    }
+
+    #[test]
+    fn a_proxy_needs_no_scheme_and_shows_no_password() {
+        for (text, whole, shown) in [
+            ("proxy:3128", "http://proxy:3128/", "http://proxy:3128/"),
+            ("user:pass@10.0.0.1", "http://user:pass@10.0.0.1/", "http://10.0.0.1/"),
+            ("[fd00::1]:3128", "http://[fd00::1]:3128/", "http://[fd00::1]:3128/"),
+            ("https://user:pass@proxy", "https://user:pass@proxy/", "https://proxy/"),
+        ] {
+            let proxy: ProxyUrl = text.parse().unwrap();
+            assert_eq!((proxy.expose().as_str(), proxy.to_string().as_str()), (whole, shown));
+        }
+        let error = "socks5://user:pass@proxy".parse::<ProxyUrl>().unwrap_err().to_string();
+        assert!(error.contains("socks5") && !error.contains("pass"), "{error}");
+        assert!("".parse::<ProxyUrl>().is_err());
     }
 
     #[test]

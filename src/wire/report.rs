@@ -15,7 +15,7 @@ pub enum Output {
     /// Of `clean`.
     Clean(CleanReport),
     /// Of `deploy`.
-    Deploy(DeployReport),
+    Deploy(Box<DeployReport>),
     /// Of `noop`.
     Noop {},
 }
@@ -142,7 +142,11 @@ pub struct DeployReport {
     pub root_device: DiskIdentity,
     /// Where the image came from, without credentials and query.
     pub image_source: String,
-    /// The bytes of the image.
+    /// The format that it was found to have, such as `qcow2`: text, for there will be more of them.
+    pub image_format: String,
+    /// Bytes received, as served.
+    pub image_source_bytes: u64,
+    /// Bytes of the disk that it says something about, zeros included.
     pub image_bytes: u64,
     /// The digest of what came.
     pub image_checksum: Digest,

@@ -70,6 +70,9 @@ pub const TESTS: &[Package] = &[
     ),
 ];
 
+/// What fuzzing needs.
+pub const FUZZ: &[Package] = &[package("g++", "/usr/bin/g++", "builds libFuzzer, which is C++")];
+
 /// Why the packages are not all there.
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {

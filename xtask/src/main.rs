@@ -1,8 +1,9 @@
-//! The project's own commands: `cargo xtask demo`, `test`, `bench` and `schemas`.
+//! The project's own commands: `cargo xtask demo`, `test`, `bench`, `fuzz` and `schemas`.
 
 mod asyncapi;
 mod bench;
 mod demo;
+mod fuzz;
 mod schemas;
 mod test;
 mod workspace;
@@ -27,6 +28,8 @@ enum Task {
     /// Measure, and write the figures to target/bench/
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Run libFuzzer for a bounded time on what reads what others wrote
+    Fuzz(fuzz::FuzzArgs),
     /// Write schemas/ from the code, or check that it is up to date
     Schemas(schemas::SchemasArgs),
     /// Validate schemas/asyncapi.json with the parser of the AsyncAPI project
@@ -55,6 +58,7 @@ impl Task {
             Self::Demo(args) => demo::run(&args, workspace),
             Self::Test(args) => test::run(&args, workspace),
             Self::Bench(bench) => bench::run(&bench, workspace),
+            Self::Fuzz(args) => fuzz::run(&args, workspace),
             Self::Schemas(args) => schemas::run(args, workspace.root()).map(|()| true),
             Self::Asyncapi => asyncapi::validate(workspace.root()).map(|validation| {
                 println!("{validation:?}");

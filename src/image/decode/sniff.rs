@@ -1,9 +1,9 @@
-//! Tells the bytes of a disk from the containers that images come in, by their magic. Only raw images are written.
+//! Tells image formats apart by content, and from everything else that images are shipped in, whatever was declared.
 
 use std::fmt;
 
 use crate::image::ImageError;
-use crate::wire::ImageUrl;
+use crate::wire::{ImageFormat, ImageUrl};
 
 /// A container that image writers must not take for the bytes of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +19,20 @@ impl fmt::Display for Container {
     }
 }
 
-/// The magics, from the specification of each format.
+/// Formats that are taken, by their magics, from the specification of each. All of them lie at the beginning.
+const TAKEN: &[(ImageFormat, &[u8])] = &[
+    (ImageFormat::Qcow2, b"QFI\xfb\0\0\0\x02"),
+    (ImageFormat::Qcow2, b"QFI\xfb\0\0\0\x03"),
+    (ImageFormat::Gzip, b"\x1f\x8b"),
+    (ImageFormat::Xz, b"\xfd7zXZ\0"),
+    (ImageFormat::Zstd, b"\x28\xb5\x2f\xfd"),
+    (ImageFormat::Bzip2, b"BZh"),
+    (ImageFormat::Lz4, b"\x04\x22\x4d\x18"),
+];
+
+/// Formats that are not taken, and named.
 const CONTAINERS: &[Container] = &[
-    container("a QCOW image", 0, b"QFI\xfb"),
+    container("a QCOW image of version 1, or of one after 3", 0, b"QFI\xfb"),
     container("a VMDK image", 0, b"KDMV"),
     container("a VMDK image (version 3)", 0, b"COWD"),
     container("a VMDK descriptor", 0, b"# Disk DescriptorFile"),
@@ -35,11 +46,11 @@ const CONTAINERS: &[Container] = &[
     container("an ISO 9660 image", 0x8001, b"CD001"),
     container("an Android sparse image", 0, b"\x3a\xff\x26\xed"),
     container("a WIM image", 0, b"MSWIM\0\0\0"),
-    container("compressed with gzip", 0, b"\x1f\x8b"),
-    container("compressed with xz", 0, b"\xfd7zXZ\0"),
-    container("compressed with zstd", 0, b"\x28\xb5\x2f\xfd"),
-    container("compressed with bzip2", 0, b"BZh"),
-    container("compressed with lz4", 0, b"\x04\x22\x4d\x18"),
+    container("a SquashFS image", 0, b"hsqs"),
+    container("compressed with lz4 in its legacy format", 0, b"\x02\x21\x4c\x18"),
+    container("compressed with lzma", 0, b"\x5d\0\0"),
+    container("compressed with lzip", 0, b"LZIP"),
+    container("compressed with compress", 0, b"\x1f\x9d"),
     container("a 7-Zip archive", 0, b"7z\xbc\xaf\x27\x1c"),
     container("a ZIP archive", 0, b"PK\x03\x04"),
     container("a tar archive", 257, b"ustar"),
@@ -52,25 +63,63 @@ const fn container(name: &'static str, offset: usize, magic: &'static [u8]) -> C
 /// Where a GPT header lies on disks of 512 and of 4096 byte sectors.
 const GPT_OFFSETS: [usize; 2] = [512, 4096];
 
-/// Takes only what begins as a disk does: with an MBR, a protective one before a GPT included.
+/// The format of an image, by its first MiB or the whole of a smaller one.
 ///
-/// `head` is the first MiB of the image, or the whole of a smaller one.
+/// What looks like two things is refused: another reader may take it for the other one.
 ///
 /// # Errors
 /// [`ImageError::Format`] for a known container, [`ImageError::NotBootable`] for anything else that is no disk.
-pub(in crate::image) fn require_disk(url: &ImageUrl, head: &[u8]) -> Result<(), ImageError> {
+pub(in crate::image) fn detect(url: &ImageUrl, head: &[u8]) -> Result<ImageFormat, ImageError> {
+    if let Some((format, _)) = TAKEN.iter().find(|(_, magic)| head.starts_with(magic)) {
+        return Ok(*format);
+    }
     if let Some(container) = CONTAINERS.iter().find(|known| has(head, known.offset, known.magic)) {
         return Err(ImageError::Format { url: Box::new(url.clone()), container: *container });
     }
-    let is_disk = has(head, 510, b"\x55\xaa") || GPT_OFFSETS.iter().any(|at| has(head, *at, b"EFI PART"));
-    if is_disk {
-        return Ok(());
+    if has(head, 510, b"\x55\xaa") || GPT_OFFSETS.iter().any(|at| has(head, *at, b"EFI PART")) {
+        return Ok(ImageFormat::Raw);
     }
     let begins_with = match head {
         [] => "nothing at all".to_owned(),
         _ => format!("\"{}\"", head[..head.len().min(16)].escape_ascii()),
     };
     Err(ImageError::NotBootable { url: Box::new(url.clone()), begins_with })
+}
+
+/// Takes only the format that was declared, and one of those that are allowed.
+///
+/// # Errors
+/// [`ImageError::OtherFormat`], [`ImageError::FormatNotAllowed`].
+pub(in crate::image) fn require(
+    url: &ImageUrl,
+    found: ImageFormat,
+    declared: Option<ImageFormat>,
+    allowed: &[ImageFormat],
+) -> Result<(), ImageError> {
+    match declared {
+        Some(declared) if declared != found => {
+            Err(ImageError::OtherFormat { url: Box::new(url.clone()), found, declared })
+        }
+        _ if !allowed.contains(&found) => {
+            Err(ImageError::FormatNotAllowed { url: Box::new(url.clone()), found, allowed: allowed.to_vec() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes only a raw image in a compressed one. `head` is its first MiB or the whole of a smaller one.
+///
+/// # Errors
+/// [`ImageError::Within`], or what [`detect`] says.
+pub(in crate::image) fn require_raw_within(
+    url: &ImageUrl,
+    format: ImageFormat,
+    head: &[u8],
+) -> Result<(), ImageError> {
+    match detect(url, head)? {
+        ImageFormat::Raw => Ok(()),
+        found => Err(ImageError::Within { url: Box::new(url.clone()), format, found }),
+    }
 }
 
 fn has(head: &[u8], offset: usize, magic: &[u8]) -> bool {
@@ -82,8 +131,12 @@ mod tests {
     use super::*;
     use crate::wire::{Coded as _, ErrorCode};
 
-    fn judge(head: &[u8]) -> Result<(), ImageError> {
-        require_disk(&"http://h/image".parse().unwrap(), head)
+    fn url() -> ImageUrl {
+        "http://h/image".parse().unwrap()
+    }
+
+    fn judge(head: &[u8]) -> Result<ImageFormat, ImageError> {
+        detect(&url(), head)
     }
 
     fn disk() -> Vec<u8> {
@@ -93,17 +146,27 @@ mod tests {
     }
 
     #[test]
-    fn takes_disks() {
-        judge(&disk()).unwrap();
+    fn knows_disks() {
+        assert_eq!(judge(&disk()).unwrap(), ImageFormat::Raw);
         for at in GPT_OFFSETS {
             let mut head = vec![0; 1 << 20];
             head[at..at + 8].copy_from_slice(b"EFI PART");
-            judge(&head).unwrap();
+            assert_eq!(judge(&head).unwrap(), ImageFormat::Raw);
         }
     }
 
     #[test]
-    fn refuses_every_container_even_one_that_looks_like_a_disk_too() {
+    fn knows_what_is_taken_even_if_it_looks_like_a_disk_too() {
+        for (format, magic) in TAKEN {
+            let mut head = disk();
+            head[..magic.len()].copy_from_slice(magic);
+            assert_eq!(judge(&head).unwrap(), *format);
+            assert_eq!(judge(magic).unwrap(), *format);
+        }
+    }
+
+    #[test]
+    fn refuses_every_other_container_even_one_that_looks_like_a_disk_too() {
         for container in CONTAINERS {
             let mut head = disk();
             let end = container.offset + container.magic.len();
@@ -123,5 +186,25 @@ mod tests {
         assert_eq!(error.code(), ErrorCode::ImageNotBootable);
         assert!(error.to_string().contains("\"<html>not found<\""), "{error}");
         assert!(judge(b"").unwrap_err().to_string().contains("nothing at all"));
+    }
+
+    #[test]
+    fn what_was_declared_must_be_found_and_what_is_found_must_be_allowed() {
+        let all = ImageFormat::ALL;
+        assert!(require(&url(), ImageFormat::Raw, Some(ImageFormat::Raw), all).is_ok());
+        assert!(require(&url(), ImageFormat::Zstd, None, all).is_ok());
+        let error = require(&url(), ImageFormat::Qcow2, Some(ImageFormat::Raw), all).unwrap_err().to_string();
+        assert!(error.contains("qcow2") && error.contains("raw"), "{error}");
+        let error = require(&url(), ImageFormat::Qcow2, None, &[ImageFormat::Raw]).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::ImageFormat);
+        assert!(error.to_string().contains("image.formats"), "{error}");
+    }
+
+    #[test]
+    fn a_container_in_a_container_is_refused() {
+        let error = require_raw_within(&url(), ImageFormat::Gzip, b"QFI\xfb\0\0\0\x03").unwrap_err();
+        assert_eq!(error.code(), ErrorCode::ImageFormat);
+        let message = error.to_string();
+        assert!(message.contains("gzip") && message.contains("qcow2"), "{message}");
     }
 }

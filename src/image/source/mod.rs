@@ -1,63 +1,131 @@
-//! Fetches an image over HTTP.
+//! Fetches an image: over HTTP or from a file, from the first place that delivers it, over whatever happens on the way.
+//!
+//! What came is never asked for again: after a break the next byte is asked for, at the same place or at another one, as long as
+//! it is certain that both are of one object. A validator makes that certain, or the digest of the whole, which is held against
+//! all that came in the end.
 
-use std::time::Duration;
+mod client;
+mod file;
+mod http;
+mod mirrors;
+mod object;
+mod redirect;
+mod retry;
+mod small;
 
-use bytes::{Buf as _, Bytes};
-use reqwest::header::{ACCEPT_ENCODING, HeaderValue};
-use reqwest::{Client, ClientBuilder, Response, StatusCode, redirect};
-use tokio::time::timeout;
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
 
-use crate::blocking;
-use crate::image::ImageError;
-use crate::image::Limits;
+use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+pub use mirrors::LastGood;
+pub(super) use small::read_small;
+
+use self::client::Clients;
+use self::file::FileBody;
+use self::http::{HttpBody, Part};
+use self::mirrors::Mirrors;
+use self::object::{Object, Validator};
 use crate::image::buffer::Buffer;
+use crate::image::decode::qcow2::ReadRange;
 use crate::image::write::as_u64;
-use crate::wire::ImageUrl;
-
-const MAX_REDIRECTS: usize = 5;
+use crate::image::{Connection, Image, ImageError, Limits};
+use crate::wire::{Coded as _, ImageUrl};
 
 /// An image that is being fetched.
 #[derive(Debug)]
-pub(in crate::image) struct Source<'a> {
-    url: &'a ImageUrl,
-    response: Response,
-    length: Option<u64>,
-    received: u64,
+pub(in crate::image) struct Source {
+    fetch: Fetch,
+    object: Object,
+    /// The mirror that described the object.
+    origin: usize,
+    has_ranges: bool,
+    /// Whether a digest will tell if what came is of more than one object.
+    has_digest: bool,
+    may_splice: bool,
+    spliced: bool,
+    /// None after a break, and at the end.
+    body: Option<Body>,
     /// What came and is not taken yet.
     pending: Bytes,
-    stall: Duration,
+    received: u64,
+    is_complete: bool,
 }
 
-impl<'a> Source<'a> {
-    /// Asks for the image and waits until the server begins to answer.
-    pub(in crate::image) async fn open(url: &'a ImageUrl, limits: &Limits) -> Result<Self, ImageError> {
-        let client = client(url, limits).await?;
-        // A compressed transfer would have another digest and another length than the image.
-        let request =
-            client.get(url.expose().clone()).header(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let answer = timeout(limits.connect + limits.stall, request.send());
-        let response = match answer.await {
-            Ok(response) => response.map_err(|error| not_answered(url, error))?,
-            Err(_) => {
-                return Err(ImageError::Stalled {
-                    url: Box::new(url.clone()),
-                    received: 0,
-                    waited: limits.connect + limits.stall,
-                });
-            }
-        };
-        check_status(url, response.status())?;
-        let length = response.content_length();
-        Ok(Self { url, response, length, received: 0, pending: Bytes::new(), stall: limits.stall })
+impl Source {
+    /// Asks for the image, at one place after another and again, until the beginning of an answer has come.
+    pub(in crate::image) async fn open(
+        image: &Image,
+        limits: &Limits,
+        last_good: &LastGood,
+    ) -> Result<Self, ImageError> {
+        let urls = std::iter::once(&image.source).chain(&image.mirrors).cloned().collect();
+        Self::open_any(urls, &image.connection, image.checksum.is_some(), limits, last_good).await
     }
 
+    async fn open_any(
+        urls: Vec<ImageUrl>,
+        connection: &Connection,
+        has_digest: bool,
+        limits: &Limits,
+        last_good: &LastGood,
+    ) -> Result<Self, ImageError> {
+        Self::begun(Fetch::new(urls, connection, limits, last_good).await?, has_digest).await
+    }
+
+    async fn begun(mut fetch: Fetch, has_digest: bool) -> Result<Self, ImageError> {
+        let begun = timeout_at(fetch.deadline, fetch.begin()).await;
+        let (origin, answer) = match begun {
+            Ok(begun) => begun?,
+            Err(_) => return Err(fetch.late(0)),
+        };
+        Ok(Self {
+            fetch,
+            object: answer.object,
+            origin,
+            has_ranges: answer.has_ranges,
+            has_digest,
+            may_splice: true,
+            spliced: false,
+            body: Some(answer.body),
+            pending: Bytes::new(),
+            received: 0,
+            is_complete: false,
+        })
+    }
+
+    /// An image that was fetched from `url` and kept in `file`.
+    pub(in crate::image) async fn of_kept(
+        url: &ImageUrl,
+        file: File,
+        limits: &Limits,
+    ) -> Result<Self, ImageError> {
+        let connection = Connection::default();
+        let mut fetch = Fetch::new(vec![url.clone()], &connection, limits, &LastGood::default()).await?;
+        fetch.kept = Some(Arc::new(file));
+        Self::begun(fetch, false).await
+    }
+
+    /// From now on, never goes on at another place, nor without a validator: what came so has turned out to be wrong.
+    pub(in crate::image) fn forbid_splicing(&mut self) {
+        self.may_splice = false;
+    }
+
+    /// Whether what came is of more than one answer, and nothing but the digest says that they are of one object.
+    pub(in crate::image) fn spliced(&self) -> bool {
+        self.spliced
+    }
+
+    /// Where it was asked for last.
     pub(in crate::image) fn url(&self) -> &ImageUrl {
-        self.url
+        self.fetch.mirrors.url(self.fetch.mirrors.current())
     }
 
     /// How long the image is, where the server says so.
     pub(in crate::image) fn length(&self) -> Option<u64> {
-        self.length
+        self.object.length
     }
 
     /// How much of it has come.
@@ -65,7 +133,21 @@ impl<'a> Source<'a> {
         self.received
     }
 
+    /// How many requests were made.
+    pub(in crate::image) fn attempt(&self) -> u32 {
+        self.fetch.attempt
+    }
+
+    /// Whether parts can be asked for. A server that does not say that it can may still do so.
+    pub(in crate::image) fn has_ranges(&self) -> bool {
+        self.has_ranges
+    }
+
     /// Fills a buffer; it is not full only when the image has ended.
+    ///
+    /// # Errors
+    /// [`ImageError::StartOver`] when the server can no longer give the rest of what has come; else why none of the places delivers
+    /// the image, or that it took too long.
     pub(in crate::image) async fn fill(&mut self, buffer: &mut Buffer) -> Result<(), ImageError> {
         while !buffer.is_full() {
             if self.pending.is_empty() {
@@ -80,109 +162,324 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
+    /// A part of the image, asked for beside the stream. It is shorter than `range` only where the image ends.
+    ///
+    /// # Errors
+    /// [`ImageError::NoRanges`], and what [`Source::fill`] says.
+    pub(in crate::image) async fn read_range(&mut self, range: Range<u64>) -> Result<Bytes, ImageError> {
+        let end = self.object.length.map_or(range.end, |length| range.end.min(length));
+        if range.start >= end {
+            return Ok(Bytes::new());
+        }
+        match timeout_at(self.fetch.deadline, self.read_part(range.start, end)).await {
+            Ok(part) => part,
+            Err(_) => Err(self.fetch.late(self.received)),
+        }
+    }
+
+    /// The next piece; nothing at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, ImageError> {
-        let piece = match timeout(self.stall, self.response.chunk()).await {
-            Ok(Ok(piece)) => piece,
-            Ok(Err(error)) => return Err(self.truncated(Some(error))),
-            Err(_) => {
-                return Err(ImageError::Stalled {
-                    url: Box::new(self.url.clone()),
-                    received: self.received,
-                    waited: self.stall,
-                });
+        match timeout_at(self.fetch.deadline, self.next_in_any_time()).await {
+            Ok(piece) => piece,
+            Err(_) => Err(self.fetch.late(self.received)),
+        }
+    }
+
+    async fn next_in_any_time(&mut self) -> Result<Option<Bytes>, ImageError> {
+        loop {
+            if self.is_complete || self.object.length == Some(self.received) {
+                self.complete();
+                return Ok(None);
             }
-        };
-        match &piece {
-            Some(piece) => self.received += as_u64(piece.len()),
-            None if self.length.is_some_and(|length| length != self.received) => {
-                return Err(self.truncated(None));
+            let Some(body) = &mut self.body else {
+                self.resume().await?;
+                continue;
+            };
+            match body.next(self.fetch.current_url(), self.received, self.object.length).await {
+                Ok(Some(piece)) => return self.take(piece).map(Some),
+                Ok(None) if self.object.length.is_none() => self.complete(),
+                Ok(None) => {
+                    let url = Box::new(self.url().clone());
+                    let (received, expected) = (self.received, self.object.length);
+                    self.broken(ImageError::Truncated { url, received, expected, source: None });
+                }
+                Err(error) => self.broken(error),
             }
-            None => {}
         }
-        Ok(piece)
     }
 
-    fn truncated(&self, error: Option<reqwest::Error>) -> ImageError {
-        ImageError::Truncated {
-            url: Box::new(self.url.clone()),
-            received: self.received,
-            expected: self.length,
-            source: error.map(reqwest::Error::without_url),
+    fn take(&mut self, piece: Bytes) -> Result<Bytes, ImageError> {
+        self.received += as_u64(piece.len());
+        match self.object.length {
+            Some(length) if self.received > length => {
+                Err(self.start_over(format!("more came than the {length} bytes that were announced")))
+            }
+            _ => {
+                self.fetch.brought();
+                Ok(piece)
+            }
         }
+    }
+
+    fn complete(&mut self) {
+        if !self.is_complete {
+            self.is_complete = true;
+            self.body = None;
+            self.object.length = Some(self.received);
+            self.fetch.last_good.remember(self.fetch.current_url());
+        }
+    }
+
+    fn broken(&mut self, error: ImageError) {
+        self.body = None;
+        self.fetch.failed(error, self.received);
+    }
+
+    /// Asks for what has not come yet, at one place after another and again.
+    async fn resume(&mut self) -> Result<(), ImageError> {
+        loop {
+            let index = self.fetch.turn().await?;
+            match self.ask_again(index, self.received, None).await {
+                Ok(body) => {
+                    self.body = Some(body);
+                    return Ok(());
+                }
+                Err(ImageError::NoRanges { .. }) => {
+                    let error = self.start_over("the server has no ranges".to_owned());
+                    self.fetch.failed(error, self.received);
+                }
+                Err(error) => self.fetch.failed(error, self.received),
+            }
+        }
+    }
+
+    async fn read_part(&mut self, from: u64, to: u64) -> Result<Bytes, ImageError> {
+        loop {
+            let index = self.fetch.turn().await?;
+            match self.read_part_at(index, from, to).await {
+                Ok(part) => {
+                    self.fetch.brought();
+                    return Ok(part);
+                }
+                Err(error @ (ImageError::NoRanges { .. } | ImageError::StartOver { .. })) => {
+                    return Err(error);
+                }
+                Err(error) => self.fetch.failed(error, self.received),
+            }
+        }
+    }
+
+    async fn read_part_at(&mut self, index: usize, from: u64, to: u64) -> Result<Bytes, ImageError> {
+        let mut body = self.ask_again(index, from, Some(to)).await?;
+        let end = self.object.length.map_or(to, |length| to.min(length));
+        let mut part = BytesMut::new();
+        let (url, expected) = (self.fetch.mirrors.url(index), Some(end - from));
+        while let Some(piece) = body.next(url, as_u64(part.len()), expected).await? {
+            part.extend_from_slice(&piece);
+            if as_u64(part.len()) >= end - from {
+                break;
+            }
+        }
+        match as_u64(part.len()) {
+            length if length == end - from => Ok(part.freeze()),
+            received => {
+                let url = Box::new(url.clone());
+                Err(ImageError::Truncated { url, received, expected, source: None })
+            }
+        }
+    }
+
+    /// Asks a mirror for a part of the object that is being fetched, and of no other.
+    async fn ask_again(&mut self, index: usize, from: u64, to: Option<u64>) -> Result<Body, ImageError> {
+        let part = Part { from, to, if_still: self.condition(index)? };
+        let answer = self.fetch.ask(index, Some(&part), self.received).await?;
+        let proven = self.check_same(index, &part, &answer.object)?;
+        self.spliced |= !proven;
+        self.has_ranges = true;
+        self.object.length = self.object.length.or(answer.object.length);
+        Ok(answer.body)
+    }
+
+    /// On what condition a mirror shall give the rest: that the object is still the same, or on none, for the digest will tell.
+    fn condition(&self, index: usize) -> Result<Option<reqwest::header::HeaderValue>, ImageError> {
+        let is_origin = index == self.origin;
+        let across = self.may_splice && self.object.length.is_some();
+        match &self.object.validator {
+            Some(validator) if is_origin => Ok(validator.for_if_range().cloned()),
+            _ if across && self.has_digest => Ok(None),
+            Some(Validator::Tag(tag)) if across => Ok(Some(tag.clone())),
+            _ => Err(self.start_over(
+                "nothing says that the rest is of the same object: no validator, and no digest and length"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    /// Refuses another object. Says whether it is certain, without the digest, that it is the same.
+    fn check_same(&self, index: usize, part: &Part, found: &Object) -> Result<bool, ImageError> {
+        if let (Some(before), Some(now)) = (self.object.length, found.length)
+            && before != now
+        {
+            return Err(self.start_over(format!("it had {before} bytes and now has {now}")));
+        }
+        let is_origin = index == self.origin;
+        let (before, now) = (self.object.validator.as_ref(), found.validator.as_ref());
+        let contradicts = before.zip(now).is_some_and(|(before, now)| before.contradicts(now));
+        if contradicts && (is_origin || !self.has_digest) {
+            return Err(self.start_over("it has changed on the server".to_owned()));
+        }
+        let comparable = is_origin || matches!(before, Some(Validator::Tag(_)));
+        Ok(part.if_still.is_some() || (comparable && before.is_some() && before == now))
+    }
+
+    fn start_over(&self, reason: String) -> ImageError {
+        // It may be the only one that delivers, and nothing will be left of what the other one gave.
+        self.fetch.last_good.remember(self.url());
+        ImageError::StartOver { url: Box::new(self.url().clone()), received: self.received, reason }
     }
 }
 
-fn check_status(url: &ImageUrl, status: StatusCode) -> Result<(), ImageError> {
-    let url = || Box::new(url.clone());
-    match status {
-        StatusCode::OK => Ok(()),
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
-            Err(ImageError::Unavailable { url: url(), status })
+impl ReadRange for Source {
+    fn read(&mut self, range: Range<u64>) -> impl Future<Output = Result<Bytes, ImageError>> + Send {
+        self.read_range(range)
+    }
+}
+
+/// What asks for an image: which place next, when, how often, how long.
+#[derive(Debug)]
+struct Fetch {
+    clients: Clients,
+    mirrors: Mirrors,
+    limits: Limits,
+    last_good: LastGood,
+    /// The file that the image was kept in: nobody else is asked for it.
+    kept: Option<Arc<File>>,
+    deadline: Instant,
+    attempt: u32,
+    /// No byte has come since the last request.
+    fruitless: bool,
+}
+
+/// An answer, from a server or a file.
+#[derive(Debug)]
+struct Answer {
+    body: Body,
+    object: Object,
+    has_ranges: bool,
+}
+
+impl Fetch {
+    async fn new(
+        urls: Vec<ImageUrl>,
+        connection: &Connection,
+        limits: &Limits,
+        last_good: &LastGood,
+    ) -> Result<Self, ImageError> {
+        Ok(Self {
+            clients: Clients::new(&urls, connection, limits).await?,
+            mirrors: Mirrors::new(urls, last_good, limits),
+            limits: *limits,
+            last_good: last_good.clone(),
+            kept: None,
+            deadline: Instant::now() + limits.deadline,
+            attempt: 0,
+            fruitless: true,
+        })
+    }
+
+    fn current_url(&self) -> &ImageUrl {
+        self.mirrors.url(self.mirrors.current())
+    }
+
+    /// The first answer that is an image.
+    async fn begin(&mut self) -> Result<(usize, Answer), ImageError> {
+        loop {
+            let index = self.turn().await?;
+            match self.ask(index, None, 0).await {
+                Ok(answer) => return Ok((index, answer)),
+                Err(error) => self.failed(error, 0),
+            }
         }
-        status if status.is_server_error() => Err(ImageError::Unavailable { url: url(), status }),
-        status => Err(ImageError::Status { url: url(), status }),
     }
-}
 
-fn not_answered(url: &ImageUrl, error: reqwest::Error) -> ImageError {
-    let url = Box::new(url.clone());
-    // The URL of the error may be a redirected one and carry a signature.
-    let error = error.without_url();
-    if error.is_redirect() {
-        ImageError::Redirect { url, source: error }
-    } else if error.is_connect() {
-        ImageError::Connect { url, source: error }
-    } else {
-        ImageError::Truncated { url, received: 0, expected: None, source: Some(error) }
-    }
-}
-
-/// A client that trusts the certificates of the system and uses no proxy that the environment names: what may be reached is for
-/// the configuration to say.
-async fn client(url: &ImageUrl, limits: &Limits) -> Result<Client, ImageError> {
-    let builder = || {
-        ClientBuilder::new()
-            .connect_timeout(limits.connect)
-            .no_proxy()
-            .redirect(redirect::Policy::limited(MAX_REDIRECTS))
-            .user_agent(concat!("farrier/", env!("CARGO_PKG_VERSION")))
-    };
-    let trusting_the_system = builder();
-    // Reads the certificate store of the system.
-    let client = blocking::run(move || {
-        // Fails when there is a provider already, and that one serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        trusting_the_system.build()
-    })
-    .await;
-    match client {
-        // A RAM disk may have no certificates, and plain HTTP needs none.
-        Err(_) if url.expose().scheme() == "http" => builder().tls_certs_only([]).build(),
-        client => client,
-    }
-    .map_err(|error| ImageError::Client { url: Box::new(url.clone()), source: error.without_url() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::{Coded as _, ErrorCode};
-
-    #[test]
-    fn only_200_is_an_image() {
-        let url = "http://h/i?sig=secret".parse().unwrap();
-        let code = |status: u16| {
-            check_status(&url, StatusCode::from_u16(status).unwrap()).map_err(|error| {
-                assert!(!error.to_string().contains("secret"), "{error}");
-                error.code()
-            })
-        };
-        assert_eq!(code(200), Ok(()));
-        for status in [204, 206, 304, 400, 401, 403, 404, 410] {
-            assert_eq!(code(status), Err(ErrorCode::HttpStatus), "{status}");
+    /// The mirror whose turn it is, once it is time. Why there is none, when all are out.
+    async fn turn(&mut self) -> Result<usize, ImageError> {
+        let Some(next) = self.mirrors.next(Instant::now()) else { return Err(self.mirrors.take_error()) };
+        if let Some(at) = next.at {
+            sleep_until(at).await;
         }
-        for status in [408, 425, 429, 500, 502, 503, 504] {
-            assert_eq!(code(status), Err(ErrorCode::HttpUnavailable), "{status}");
+        self.mirrors.trying(next.index);
+        self.attempt = self.attempt.saturating_add(1);
+        self.fruitless = true;
+        Ok(next.index)
+    }
+
+    async fn ask(&self, index: usize, part: Option<&Part>, received: u64) -> Result<Answer, ImageError> {
+        let url = self.mirrors.url(index);
+        let (from, to) = part.map_or((0, None), |part| (part.from, part.to));
+        if let Some(file) = &self.kept {
+            let (body, object) = FileBody::of(Arc::clone(file), url, from, to).await?;
+            return Ok(Answer { body: Body::File(body), object, has_ranges: true });
+        }
+        if url.expose().scheme() == "file" {
+            let (body, object) = FileBody::open(url, from, to).await?;
+            return Ok(Answer { body: Body::File(body), object, has_ranges: true });
+        }
+        let answer = http::get(&self.clients, url, part, &self.limits, received).await?;
+        let http::Answer { body, object, has_ranges } = answer;
+        Ok(Answer { body: Body::Http(body), object, has_ranges })
+    }
+
+    /// The mirror that was asked last brought something.
+    fn brought(&mut self) {
+        self.fruitless = false;
+        self.mirrors.brought(self.mirrors.current());
+    }
+
+    /// The mirror that was asked last failed.
+    fn failed(&mut self, error: ImageError, received: u64) {
+        let (index, url) = (self.mirrors.current(), self.current_url().clone());
+        let reason = error.report().message;
+        match self.mirrors.failed(index, error, self.fruitless, Instant::now()) {
+            Some(wait) => {
+                let wait_seconds = wait.as_secs_f64();
+                tracing::warn!(%url, reason, received, wait_seconds, "an image does not come; it will be asked for again");
+            }
+            None => {
+                tracing::warn!(%url, reason, received, "an image does not come; it is not asked for here any more");
+            }
+        }
+    }
+
+    fn late(&mut self, received: u64) -> ImageError {
+        let url = Box::new(self.current_url().clone());
+        let source = self.mirrors.take_last_error().map(Box::new);
+        ImageError::Deadline { url, received, allowed: self.limits.deadline, source }
+    }
+}
+
+/// What is being read.
+#[derive(Debug)]
+enum Body {
+    Http(HttpBody),
+    File(FileBody),
+}
+
+impl Body {
+    /// The next piece; nothing at the end. The rest is for errors: how much came, and how much there should be.
+    async fn next(
+        &mut self,
+        url: &ImageUrl,
+        received: u64,
+        expected: Option<u64>,
+    ) -> Result<Option<Bytes>, ImageError> {
+        match self {
+            Self::Http(body) => {
+                body.next().await.map_err(|broken| broken.into_error(url, received, expected))
+            }
+            Self::File(body) => {
+                body.next().await.map_err(|source| ImageError::File { url: Box::new(url.clone()), source })
+            }
         }
     }
 }

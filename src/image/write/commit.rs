@@ -1,76 +1,80 @@
 //! Makes a disk bootable by its last two writes.
 //!
-//! Firmware and kernels find partitions by the first sectors of a disk, or by the copy of a GPT in its last ones. Both ends are
-//! therefore zeroed and flushed before anything else is written, and the parts of the image that belong there are withheld in
-//! memory. A crash, a cancelled command or a wrong digest leaves a disk without a partition table, whatever was on it before.
-//! With the digest verified the body is flushed, then the last MiB, then the first.
+//! Both ends are zeroed and flushed before anything else is written, and what belongs there is withheld in memory ([`Ends`]). A
+//! crash, a cancelled command or a wrong digest leaves a disk without a partition table, whatever was on it before. With the
+//! digest verified the body is flushed, then the last MiB, then the first, and of that one the first sector last of all.
 
-use std::ops::Range;
+use std::sync::Arc;
 
-use super::Target;
-use super::disk::{Disk, as_u64};
+use super::ends::Ends;
+use super::read_back::Journal;
+use super::{Disk, Target, as_u64};
 use crate::direct::ALIGNMENT;
 use crate::image::ImageError;
-use crate::image::buffer::BUFFER_BYTES;
 use crate::image::digest::Verified;
+use crate::meter::Meter;
 
-/// How much of each end is withheld. A GPT with 128 entries takes 24 KiB at most; bootloaders in front of the first partition
-/// lie within the first MiB too.
-const END_BYTES: u64 = 1 << 20;
-
-/// An image on its way to a disk that has no partition table until [`Uncommitted::commit`].
+/// An image whose body is on a disk that has no partition table until [`Uncommitted::commit`].
 #[derive(Debug)]
 pub(in crate::image) struct Uncommitted {
-    disk: Disk,
-    head: Vec<u8>,
-    tail: Vec<u8>,
+    disk: Arc<Disk>,
+    ends: Ends,
+    /// Where the image ends.
     length: u64,
+    journal: Option<Journal>,
 }
 
 impl Uncommitted {
-    /// Takes the partition table away.
-    pub(in crate::image) fn begin(mut disk: Disk) -> Result<Self, ImageError> {
-        zero_ends(&mut disk)?;
-        Ok(Self { disk, head: Vec::new(), tail: Vec::new(), length: 0 })
+    pub(super) fn new(disk: Arc<Disk>, ends: Ends, length: u64, journal: Option<Journal>) -> Self {
+        Self { disk, ends, length, journal }
     }
 
-    /// Takes the next bytes of the image; those of the ends are kept back. Together they must fit the disk.
-    pub(in crate::image) fn append(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
-        let [head, tail] = ends(self.disk.capacity());
-        let (for_head, rest) = split_at_offset(bytes, self.length, head.end);
-        let rest_begins = self.length + as_u64(for_head.len());
-        let (body, for_tail) = split_at_offset(rest, rest_begins, tail.start);
-        self.head.extend_from_slice(for_head);
-        self.disk.write_at(body, rest_begins)?;
-        self.tail.extend_from_slice(for_tail);
-        self.length += as_u64(bytes.len());
+    /// The content of a disk of so many bytes.
+    pub(in crate::image) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Makes the image durable and the disk bootable. What was written is read back and compared before, where that was asked for.
+    ///
+    /// When that fails half-way the partition table is taken away again.
+    pub(in crate::image) fn commit(mut self, _: Verified, meter: &Meter) -> Result<(), ImageError> {
+        self.disk.flush()?;
+        if let Some(journal) = self.journal.take() {
+            meter.phase("read back", Some(journal.bytes()));
+            journal.check(&self.disk, meter)?;
+            self.journal = Some(journal);
+        }
+        // The last moment to stop. The rest is short and is never left half done.
+        meter.check()?;
+        meter.phase("commit", None);
+        self.write_ends().inspect_err(|_| {
+            if let Err(second) = zero_ends(&self.disk) {
+                tracing::warn!(disk = self.disk.name(), %second, "the partition table may be left after a failed commit");
+            }
+        })?;
+        meter.durable(self.length);
+        // Shown at once: it is the last that is said of this image.
+        meter.phase("done", None);
         Ok(())
     }
 
-    /// Makes the image durable and the disk bootable, and says how long the image is.
-    ///
-    /// When that fails half-way the partition table is taken away again.
-    pub(in crate::image) fn commit(mut self, _: Verified) -> Result<u64, ImageError> {
-        match self.write_ends() {
-            Ok(()) => Ok(self.length),
-            Err(error) => {
-                if let Err(second) = zero_ends(&mut self.disk) {
-                    tracing::warn!(disk = self.disk.name(), %second, "the partition table may be left after a failed commit");
-                }
-                Err(error)
-            }
-        }
-    }
-
-    fn write_ends(&mut self) -> Result<(), ImageError> {
-        let [head, tail] = ends(self.disk.capacity());
-        self.disk.flush()?;
-        if !self.tail.is_empty() {
-            self.disk.write_cached(&self.tail, tail.start)?;
+    fn write_ends(&self) -> Result<(), ImageError> {
+        let Ends { head, tail, .. } = &self.ends;
+        let tail_start = self.ends.tail_start();
+        if !tail.is_empty() {
+            self.disk.write_cached(tail, tail_start)?;
             self.disk.flush()?;
         }
-        self.disk.write_cached(&self.head, head.start)?;
-        self.disk.flush()
+        // Without its first sector nothing finds the rest: a machine that dies in between has no half of a boot loader.
+        let (first, rest) = head.split_at(head.len().min(ALIGNMENT));
+        self.disk.write_cached(rest, as_u64(first.len()))?;
+        self.disk.flush()?;
+        self.disk.write_cached(first, 0)?;
+        self.disk.flush()?;
+        match &self.journal {
+            Some(journal) => journal.check_ends(&self.disk, [(0, head), (tail_start, tail)]),
+            None => Ok(()),
+        }
     }
 }
 
@@ -80,33 +84,13 @@ impl Uncommitted {
 /// # Errors
 /// [`ImageError::Device`].
 pub fn withdraw(target: Target) -> Result<(), ImageError> {
-    zero_ends(&mut Disk::new(target))
+    zero_ends(&Disk::new(target))
 }
 
-fn zero_ends(disk: &mut Disk) -> Result<(), ImageError> {
-    let zeros = vec![0; BUFFER_BYTES];
-    for end in ends(disk.capacity()) {
-        let mut offset = end.start;
-        while offset < end.end {
-            let length =
-                usize::try_from(end.end - offset).map_or(BUFFER_BYTES, |left| left.min(BUFFER_BYTES));
-            disk.write_cached(&zeros[..length], offset)?;
-            offset += as_u64(length);
-        }
-    }
+/// Zeros are written, not made: this must have an effect on every disk, and at once.
+pub(super) fn zero_ends(disk: &Disk) -> Result<(), ImageError> {
+    let Ends { head, tail, .. } = Ends::of(disk.capacity());
+    disk.write_cached(&head, 0)?;
+    disk.write_cached(&tail, disk.capacity() - as_u64(tail.len()))?;
     disk.flush()
-}
-
-/// The two ends of a disk. They do not overlap; the last one begins at an aligned place, so that the body before it can be
-/// written past the page cache to its end.
-fn ends(capacity: u64) -> [Range<u64>; 2] {
-    let head_end = END_BYTES.min(capacity);
-    let tail_start = capacity.saturating_sub(END_BYTES) / as_u64(ALIGNMENT) * as_u64(ALIGNMENT);
-    [0..head_end, tail_start.max(head_end)..capacity]
-}
-
-/// Parts bytes that lie at `offset` into those before `boundary` and those from there on.
-fn split_at_offset(bytes: &[u8], offset: u64, boundary: u64) -> (&[u8], &[u8]) {
-    let before = usize::try_from(boundary.saturating_sub(offset)).unwrap_or(usize::MAX);
-    bytes.split_at(before.min(bytes.len()))
 }

@@ -1,32 +1,22 @@
-//! The stage that writes. It runs on a thread of its own, for a disk may take any time over any write and the network shall go
-//! on meanwhile; the buffers in flight bound how far the network can be ahead.
+//! Writing: the content of a disk, in any order, to the disk, which does not boot before it is committed.
 
 mod commit;
 mod disk;
-
-use tokio::sync::mpsc::Receiver;
+mod ends;
+pub(super) mod layout;
+mod read_back;
+mod writer;
 
 pub use commit::withdraw;
 pub use disk::Target;
 
 pub(super) use commit::Uncommitted;
 pub(super) use disk::{Disk, as_u64};
+pub(super) use writer::write;
 
-use super::ImageError;
-use super::buffer::Buffer;
-use crate::meter::Meter;
+const ZEROS: [u8; 4096] = [0; 4096];
 
-/// Writes every buffer. The disk has no partition table from the first moment on.
-pub(super) fn drain(
-    disk: Disk,
-    mut from: Receiver<Buffer>,
-    meter: &Meter,
-) -> Result<Uncommitted, ImageError> {
-    let mut image = Uncommitted::begin(disk)?;
-    while let Some(buffer) = from.blocking_recv() {
-        meter.check()?;
-        image.append(buffer.bytes())?;
-        meter.advance(as_u64(buffer.bytes().len()));
-    }
-    Ok(image)
+/// Whether all bytes are zero.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(ZEROS.len()).all(|block| *block == ZEROS[..block.len()])
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use farrier::broker::{BadBrokerUrl, BrokerConfig, BrokerUrl, topology};
 use farrier::config::{ConfigError, Layer as _, read_file, read_kernel_command_line};
-use farrier::image::Limits;
+use farrier::image::{self, ImageOptions};
 use farrier::layer;
 use farrier::telemetry::log::Format;
 use farrier::wire::NodeId;
@@ -57,12 +57,12 @@ struct Settings {
     /// Seconds that a running command has to end after SIGTERM, before it is cancelled [default: 600].
     #[arg(long, env = "FARRIER_DRAIN_SECONDS", value_name = "N")]
     drain_seconds: Option<u64>,
-    /// Seconds that an image server may be silent before the download has failed [default: 30].
-    #[arg(long, env = "FARRIER_IMAGE_STALL_SECONDS", value_name = "N")]
-    image_stall_seconds: Option<u64>,
     /// How log lines look, on standard error [default: text].
     #[arg(long, env = "FARRIER_LOG_FORMAT")]
     log_format: Option<Format>,
+    /// In the file: the table `[image]`, with the keys of the flags below without `image_`.
+    #[command(flatten)]
+    image: ImageOptions,
 }
 
 layer!(Settings {
@@ -75,8 +75,8 @@ layer!(Settings {
     metrics_listen,
     heartbeat_seconds,
     drain_seconds,
-    image_stall_seconds,
     log_format,
+    image,
 });
 
 /// A configuration that was checked.
@@ -98,8 +98,8 @@ pub struct Config {
     pub heartbeat: Duration,
     /// The time that a running command has to end.
     pub drain: Duration,
-    /// How long the server of an image may take.
-    pub limits: Limits,
+    /// How images are fetched, and which are taken.
+    pub images: image::Settings,
     /// How log lines look.
     pub log_format: Format,
 }
@@ -163,10 +163,7 @@ impl Config {
             metrics_listen: settings.metrics_listen,
             heartbeat: Duration::from_secs(heartbeat),
             drain: Duration::from_secs(settings.drain_seconds.unwrap_or(600)),
-            limits: settings.image_stall_seconds.map_or_else(Limits::default, |seconds| Limits {
-                stall: Duration::from_secs(seconds),
-                ..Limits::default()
-            }),
+            images: settings.image.load()?,
             log_format: settings.log_format.unwrap_or_default(),
         })
     }

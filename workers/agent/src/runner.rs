@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use farrier::disk::Access;
 use farrier::handlers::{self, Context, Finished};
-use farrier::image::Limits;
+use farrier::image;
 use farrier::telemetry::names;
 use farrier::wire::{CommandRef, CommandResult, ErrorCode, ErrorReport, Outcome, Verb, Work};
 use tokio::sync::mpsc;
@@ -32,8 +32,8 @@ pub(crate) struct Begin {
 pub(crate) struct Means {
     /// The devices that it may touch.
     pub(crate) access: Access,
-    /// How long the server of an image may take.
-    pub(crate) limits: Limits,
+    /// How images are fetched, and which are taken.
+    pub(crate) images: image::Settings,
     /// Where it is said what was begun and ended.
     pub(crate) journal: Journal,
 }
@@ -62,7 +62,7 @@ pub(crate) async fn run(
 async fn carry_out(work: Work, operation: &Operation, means: Means) -> Finished {
     let context = Context {
         access: means.access,
-        limits: means.limits,
+        images: means.images,
         cancel: operation.cancel.clone(),
         progress: operation.progress.clone(),
     };

@@ -48,7 +48,7 @@ pub async fn run(config: Config) -> Result<()> {
     let (begin, begun) = mpsc::channel(1);
 
     let (journal, unsaid) = journal::journal();
-    let means = Means { access: access.clone(), limits: config.limits, journal: journal.clone() };
+    let means = Means { access: access.clone(), images: config.images.clone(), journal: journal.clone() };
     let mut parts = JoinSet::new();
     parts.spawn(outbox::run(unsent, identity.clone(), broker.clone()));
     parts.spawn(journal::run(unsaid, identity.clone(), broker.clone()));

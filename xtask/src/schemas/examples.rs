@@ -9,7 +9,7 @@ use farrier::wire::report::{
 };
 use farrier::wire::{
     Accepted, AgentState, BootId, CancelCommand, CleanSpec, CleanStep, CommandId, CommandRef, CommandResult,
-    DeploySpec, Digest, ErrorCode, ErrorReport, Event, Heartbeat, Hello, HttpUrl, InspectSpec, JobChanged,
+    DeploySpec, Digest, ErrorCode, ErrorReport, Event, Heartbeat, Hello, ImageUrl, InspectSpec, JobChanged,
     JobId, JobRequest, Log, NodeId, NoopSpec, Origin, Outcome, Payload, Progress, RetryPolicy,
     RootDeviceHints, RunCommand, Running, StatusCommand, StepProgress, Verb, Work,
 };
@@ -83,20 +83,19 @@ fn request(work: Work) -> JobRequest {
 }
 
 fn deploy() -> Work {
+    let root_device = RootDeviceHints { serial: Some(SERIAL.into()), ..RootDeviceHints::default() };
     Work::Deploy(Box::new(DeploySpec {
-        image_source: image_source(),
-        image_checksum: checksum(),
-        root_device: Some(RootDeviceHints { serial: Some(SERIAL.into()), ..RootDeviceHints::default() }),
-        skip_block_devices: Vec::new(),
+        root_device: Some(root_device),
+        ..DeploySpec::new(image_source(), checksum())
     }))
 }
 
-fn image_source() -> HttpUrl {
-    "http://images.example/debian-12.raw".parse().expect("a URL that does not change")
+fn image_source() -> ImageUrl {
+    "http://images.example/debian-12.qcow2".parse().expect("a URL that does not change")
 }
 
 fn checksum() -> Digest {
-    Digest(std::array::from_fn(|index| u8::try_from(index * 7 % 251).unwrap_or_default()))
+    Digest::Sha256(std::array::from_fn(|index| u8::try_from(index * 7 % 251).unwrap_or_default()))
 }
 
 pub(super) fn run_commands() -> Vec<Example<RunCommand>> {
@@ -186,6 +185,7 @@ fn step_progress() -> StepProgress {
         bytes_total: Some(4 * GIB),
         bytes_per_second: GIB / 2,
         seconds_left: Some(6),
+        image: None,
     }
 }
 
@@ -202,7 +202,8 @@ pub(super) fn progress() -> Vec<Example<Progress>> {
 }
 
 pub(super) fn results() -> Vec<Example<CommandResult>> {
-    let deployed = succeeded(Output::Deploy(deploy_report()), &["choose_root_device", "write_image"]);
+    let deployed =
+        succeeded(Output::Deploy(Box::new(deploy_report())), &["choose_root_device", "write_image"]);
     let mismatch = ErrorReport::new(
         ErrorCode::DigestMismatch,
         format!("the image from {} does not have the digest {}", image_source(), checksum()),
@@ -266,6 +267,8 @@ fn deploy_report() -> DeployReport {
     DeployReport {
         root_device: identity(),
         image_source: image_source().to_string(),
+        image_format: "qcow2".into(),
+        image_source_bytes: GIB,
         image_bytes: 4 * GIB,
         image_checksum: checksum(),
         bytes_per_second: GIB / 2,

@@ -231,6 +231,7 @@ impl Agent {
             bytes_total: Some(1000),
             bytes_per_second: 1,
             seconds_left: None,
+            image: None,
         };
         AgentEvent::Progress(Progress { origin: self.origin.clone(), reference, sequence, progress })
     }

@@ -1,98 +1,17 @@
-//! The image pipeline, from a real HTTP server to a file.
+//! Raw images, from a real HTTP server to a file, and from broken ones.
 
-#![expect(clippy::unwrap_used, reason = "what a test cannot set up, it cannot test")]
-
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use farrier::image::{self, Image, ImageError, Limits, Target, Written};
+use farrier::image::{self, Limits, Target};
 use farrier::meter::Meter;
 use farrier::wire::{Coded as _, Digest, ErrorCode};
-use farrier_testbed::http::{Fault, FaultyServer, Nginx};
-use farrier_testbed::lab_disk::{self, OLD_DATA};
-use sha2::{Digest as _, Sha256};
-use tempfile::TempDir;
+use farrier_testbed::http::{Fault, FaultyServer};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-const MIB: usize = 1 << 20;
-/// What is withheld at each end of a disk.
-const END: usize = MIB;
-/// No test waits longer for anything that must happen.
-const BOUND: Duration = Duration::from_secs(20);
-const SHORT: Limits = Limits { connect: Duration::from_secs(5), stall: Duration::from_millis(300) };
-
-/// Bytes that begin as a disk does, and of which no two blocks are the same.
-fn disk_like(bytes: usize) -> Vec<u8> {
-    let mut image: Vec<u8> =
-        (0..bytes.div_ceil(8) as u64).flat_map(|number| (number * 0x9e37_79b9 + 1).to_be_bytes()).collect();
-    image.truncate(bytes);
-    image[510..512].copy_from_slice(b"\x55\xaa");
-    image
-}
-
-struct Lab {
-    dir: TempDir,
-    disk: PathBuf,
-}
-
-impl Lab {
-    fn with_disk(bytes: usize) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = dir.path().join("disk");
-        lab_disk::create(&disk, bytes as u64).unwrap();
-        Self { dir, disk }
-    }
-
-    fn serve(&self, image: &[u8]) -> Nginx {
-        let docroot = self.dir.path().join("files");
-        fs::create_dir_all(&docroot).unwrap();
-        fs::write(docroot.join("image"), image).unwrap();
-        Nginx::start(&self.dir.path().join("nginx"), &docroot).unwrap()
-    }
-
-    async fn write(&self, url: &str, checksum: Digest, meter: &Meter) -> Result<Written, ImageError> {
-        let image = Image { source: url.parse().unwrap(), checksum };
-        let writing = image::write(&image, target(&self.disk), &SHORT, meter);
-        tokio::time::timeout(BOUND, writing).await.expect("the pipeline neither ends nor fails")
-    }
-
-    fn content(&self) -> Vec<u8> {
-        fs::read(&self.disk).unwrap()
-    }
-
-    /// Old data from one byte to another.
-    fn assert_old(&self, from: usize, to: usize) {
-        let old = OLD_DATA.repeat(to.div_ceil(OLD_DATA.len()));
-        assert!(self.content()[from..to] == old[from..to], "bytes {from} to {to} are not as they were");
-    }
-
-    fn assert_untouched(&self) {
-        self.assert_old(0, self.content().len());
-    }
-
-    fn assert_does_not_boot(&self) {
-        let content = self.content();
-        let ends = [&content[..END.min(content.len())], &content[content.len().saturating_sub(END)..]];
-        assert!(ends.iter().all(|end| end.iter().all(|byte| *byte == 0)), "an end of the disk is not zero");
-    }
-}
-
-fn target(disk: &Path) -> Target {
-    let file = OpenOptions::new().read(true).write(true).open(disk).unwrap();
-    let capacity = file.metadata().unwrap().len();
-    Target { name: disk.display().to_string(), file, capacity, sector: 512 }
-}
-
-fn digest_of(bytes: &[u8]) -> Digest {
-    Digest(Sha256::digest(bytes).into())
-}
-
-fn code<T: std::fmt::Debug>(result: Result<T, ImageError>) -> ErrorCode {
-    result.unwrap_err().code()
-}
+use crate::lab::{BOUND, Lab, MIB, code, digest_of, disk_like, image_at, settings, short, target};
 
 #[tokio::test]
 async fn writes_images_of_any_length_exactly_and_leaves_the_rest() {
@@ -153,7 +72,8 @@ async fn a_wrong_digest_leaves_no_partition_table() {
     let lab = Lab::with_disk(4 * MIB);
     let image = disk_like(4 * MIB);
     let nginx = lab.serve(&image);
-    let error = lab.write(&nginx.url("image"), Digest([7; 32]), &Meter::unobserved()).await.unwrap_err();
+    let error =
+        lab.write(&nginx.url("image"), Digest::Sha256([7; 32]), &Meter::unobserved()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::DigestMismatch);
     let message = error.to_string();
     assert!(
@@ -209,7 +129,7 @@ async fn what_is_no_disk_is_refused_before_anything_is_written() {
 async fn answers_other_than_an_image_are_told_apart() {
     let lab = Lab::with_disk(2 * MIB);
     let nginx = lab.serve(b"");
-    let absent = lab.write(&nginx.url("absent"), Digest([0; 32]), &Meter::unobserved()).await;
+    let absent = lab.write(&nginx.url("absent"), Digest::Sha256([0; 32]), &Meter::unobserved()).await;
     assert_eq!(code(absent), ErrorCode::HttpStatus);
 
     let faults = [
@@ -222,14 +142,14 @@ async fn answers_other_than_an_image_are_told_apart() {
     for (fault, expected) in faults {
         let server = FaultyServer::start(Vec::new(), fault.clone()).await.unwrap();
         let url = server.url("image?temp_url_sig=secret");
-        let error = lab.write(&url, Digest([0; 32]), &Meter::unobserved()).await.unwrap_err();
+        let error = lab.write(&url, Digest::Sha256([0; 32]), &Meter::unobserved()).await.unwrap_err();
         assert_eq!(error.code(), expected, "{fault:?}");
         assert!(!error.report().message.contains("secret"), "{:?}", error.report());
     }
 
     let gone = nginx.url("image?temp_url_sig=secret");
     drop(nginx);
-    let error = lab.write(&gone, Digest([0; 32]), &Meter::unobserved()).await.unwrap_err();
+    let error = lab.write(&gone, Digest::Sha256([0; 32]), &Meter::unobserved()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::HttpConnect);
     assert!(!error.report().message.contains("secret"), "{:?}", error.report());
     lab.assert_untouched();
@@ -261,9 +181,9 @@ async fn a_server_that_breaks_off_in_the_first_mib_leaves_the_disk_alone() {
     ] {
         let lab = Lab::with_disk(5 * MIB);
         let server = FaultyServer::start(image.clone(), fault.clone()).await.unwrap();
-        let image = Image { source: server.url("image").parse().unwrap(), checksum: digest_of(&image) };
-        let limits = Limits { connect: Duration::from_millis(200), ..SHORT };
-        let writing = image::write(&image, target(&lab.disk), &limits, &Meter::unobserved()).await;
+        let image = image_at(&server.url("image"), digest_of(&image));
+        let limits = Limits { connect: Duration::from_millis(200), ..short() };
+        let writing = image::write(&image, target(&lab.disk), &settings(limits), &Meter::unobserved()).await;
         assert_eq!(code(writing), expected, "{fault:?}");
         lab.assert_untouched();
     }
@@ -290,10 +210,10 @@ async fn while_it_is_written_the_disk_does_not_boot_and_cancelling_is_prompt() {
     let shown = watch::Sender::new(None);
     let mut progress = shown.subscribe();
     let meter = Meter::new("write_image", 1, 1, cancel.clone(), shown);
-    let patient = Limits { stall: Duration::from_secs(3600), ..SHORT };
-    let source = Image { source: server.url("image").parse().unwrap(), checksum: digest_of(&image) };
+    let patient = Limits { stall: Duration::from_secs(3600), ..short() };
+    let source = image_at(&server.url("image"), digest_of(&image));
     let disk = target(&lab.disk);
-    let writing = tokio::spawn(async move { image::write(&source, disk, &patient, &meter).await });
+    let writing = tokio::spawn(async move { image::write(&source, disk, &settings(patient), &meter).await });
 
     server.has_sent(sent).await.unwrap();
     let file = File::open(&lab.disk).unwrap();
@@ -322,10 +242,10 @@ async fn cancelling_a_silent_server_leaves_the_disk_alone() {
     let server = FaultyServer::start(disk_like(2 * MIB), Fault::StallAfter(512)).await.unwrap();
     let cancel = CancellationToken::new();
     let meter = Meter::new("write_image", 1, 1, cancel.clone(), watch::Sender::new(None));
-    let patient = Limits { stall: Duration::from_secs(3600), ..SHORT };
-    let source = Image { source: server.url("image").parse().unwrap(), checksum: Digest([0; 32]) };
+    let patient = Limits { stall: Duration::from_secs(3600), ..short() };
+    let source = image_at(&server.url("image"), Digest::Sha256([0; 32]));
     let disk = target(&lab.disk);
-    let writing = tokio::spawn(async move { image::write(&source, disk, &patient, &meter).await });
+    let writing = tokio::spawn(async move { image::write(&source, disk, &settings(patient), &meter).await });
     server.has_sent(512).await.unwrap();
     cancel.cancel();
     let ended = tokio::time::timeout(BOUND, writing).await.expect("cancelling waits for the server").unwrap();
@@ -341,8 +261,8 @@ async fn a_full_file_system_below_is_a_device_fault() {
     let nginx = lab.serve(&image);
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
     let target = Target { name: "the full disk".into(), file: full, capacity: 4 * MIB as u64, sector: 512 };
-    let image = Image { source: nginx.url("image").parse().unwrap(), checksum: digest_of(&image) };
-    let error = image::write(&image, target, &SHORT, &Meter::unobserved()).await.unwrap_err();
+    let image = image_at(&nginx.url("image"), digest_of(&image));
+    let error = image::write(&image, target, &settings(short()), &Meter::unobserved()).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::DeviceIo);
     assert!(error.to_string().contains("the full disk"), "{error}");
 }
