@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
-use super::decode::{Container, Qcow2Flaw};
+use super::decode::{Container, ImageKind, Qcow2Flaw};
 use super::digest::BadChecksumFile;
 use crate::meter::Cancelled;
 use crate::wire::{Coded, Digest, DigestAlgorithm, ErrorCode, ImageFormat, ImageUrl, ProxyUrl};
@@ -263,14 +263,16 @@ pub enum ImageError {
     },
 
     /// A compressed image with something else than a raw one within.
-    #[error("{url} is {found} within {format}; expected a raw image within: serve the {found} as it is")]
+    #[error(
+        "{url} is {found} within {format}; expected a raw image within: compress the disk itself, or serve what is within as it is"
+    )]
     Within {
         /// What was fetched.
         url: Box<ImageUrl>,
         /// What it is compressed with.
         format: ImageFormat,
         /// What is within.
-        found: ImageFormat,
+        found: ImageKind,
     },
 
     /// A compressed stream that is cut, damaged, or goes on behind its end.
@@ -348,11 +350,14 @@ pub enum ImageError {
 
     /// Not the image of a disk that boots.
     #[error(
-        "{url} begins with neither a GPT nor an MBR, but with {begins_with}; expected a raw whole-disk image"
+        "{url}{} begins with neither a GPT nor an MBR, but with {begins_with}; expected a raw whole-disk image",
+        .within.map_or_else(String::new, |format| format!(", decoded by {format},"))
     )]
     NotBootable {
         /// What was fetched.
         url: Box<ImageUrl>,
+        /// What it is compressed with.
+        within: Option<ImageFormat>,
         /// Its first bytes, escaped.
         begins_with: String,
     },

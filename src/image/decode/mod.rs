@@ -11,7 +11,7 @@ use tokio::sync::mpsc::Receiver;
 
 pub use qcow2::{Compression, Qcow2Flaw, Table};
 pub(super) use sink::Sink;
-pub use sniff::Container;
+pub use sniff::{Container, ImageKind};
 pub(super) use sniff::{detect, require};
 
 use self::piped::Piped;
