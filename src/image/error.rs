@@ -299,6 +299,19 @@ pub enum ImageError {
         source: io::Error,
     },
 
+    /// A compressed stream that asks for what is not there.
+    #[error(
+        "{url} asks for more than {format} gives by itself: a dictionary, a filter or a check that is not known here; compress it without"
+    )]
+    CodecFeature {
+        /// What was fetched.
+        url: Box<ImageUrl>,
+        /// What it is compressed with.
+        format: ImageFormat,
+        /// What the codec says.
+        source: io::Error,
+    },
+
     /// No digest.
     #[error(
         "no digest is given for {url}; give image_checksum, or set image.without_digest on the agent to write images that nobody vouches for"
@@ -469,7 +482,7 @@ impl Coded for ImageError {
             | Self::FormatNotAllowed { .. }
             | Self::Within { .. } => ErrorCode::ImageFormat,
             Self::Compressed { .. } => ErrorCode::ImageCorrupt,
-            Self::CodecMemory { .. } => ErrorCode::ImageUnsupported,
+            Self::CodecMemory { .. } | Self::CodecFeature { .. } => ErrorCode::ImageUnsupported,
             Self::DigestRequired { .. } | Self::WeakDigest { .. } => ErrorCode::DigestRequired,
             Self::ChecksumFile { .. } => ErrorCode::ChecksumFile,
             Self::NeedsSpool { .. } => ErrorCode::ImageNeedsSpool,

@@ -6,6 +6,7 @@ pub(super) mod qcow2;
 mod raw;
 mod sink;
 mod sniff;
+mod trailer;
 
 use tokio::sync::mpsc::Receiver;
 
@@ -50,7 +51,7 @@ pub(super) fn decode(
     sink: &mut impl Sink,
 ) -> Result<u64, ImageError> {
     match plan {
-        Plan::Raw => raw::decode(from, sink),
+        Plan::Raw => raw::decode(from, url, sink),
         Plan::Compressed(format) => compressed::decode(format, Piped::new(from), url, sink),
         Plan::Qcow2(plan) => decode_qcow2(*plan, from, sink),
     }

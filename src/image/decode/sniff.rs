@@ -57,7 +57,17 @@ const CONTAINERS: &[Container] = &[
 ];
 
 const fn container(name: &'static str, offset: usize, magic: &'static [u8]) -> Container {
-    Container { name, offset, magic }
+    Container::new(name, offset, magic)
+}
+
+impl Container {
+    pub(super) const fn new(name: &'static str, offset: usize, magic: &'static [u8]) -> Self {
+        Self { name, offset, magic }
+    }
+
+    pub(super) fn is_in(&self, bytes: &[u8]) -> bool {
+        has(bytes, self.offset, self.magic)
+    }
 }
 
 /// Where a GPT header lies on disks of 512 and of 4096 byte sectors.
@@ -105,7 +115,7 @@ fn kind_of(head: &[u8]) -> Option<ImageKind> {
     if let Some(format) = behind_skippable_frames(head) {
         return Some(ImageKind::Taken(format));
     }
-    if let Some(container) = CONTAINERS.iter().find(|known| has(head, known.offset, known.magic)) {
+    if let Some(container) = CONTAINERS.iter().find(|known| known.is_in(head)) {
         return Some(ImageKind::Refused(*container));
     }
     let is_disk = has(head, 510, b"\x55\xaa") || GPT_OFFSETS.iter().any(|at| has(head, *at, b"EFI PART"));
@@ -168,6 +178,11 @@ pub(in crate::image) fn require_raw_within(
         Some(found) => Err(ImageError::Within { url: Box::new(url.clone()), format, found }),
         None => Err(not_bootable(url, Some(format), head)),
     }
+}
+
+/// A container was found within a compressed image.
+pub(super) fn within(url: &ImageUrl, format: ImageFormat, container: Container) -> ImageError {
+    ImageError::Within { url: Box::new(url.clone()), format, found: ImageKind::Refused(container) }
 }
 
 fn has(head: &[u8], offset: usize, magic: &[u8]) -> bool {
