@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
-use super::decode::{Container, Qcow2Flaw};
+use super::decode::{Container, ImageKind, Qcow2Flaw};
 use super::digest::BadChecksumFile;
 use crate::meter::Cancelled;
 use crate::partition_table::Problem;
@@ -266,14 +266,16 @@ pub enum ImageError {
     },
 
     /// A compressed image with something else than a raw one within.
-    #[error("{url} is {found} within {format}; expected a raw image within: serve the {found} as it is")]
+    #[error(
+        "{url} is {found} within {format}; expected a raw image within: compress the disk itself, or serve what is within as it is"
+    )]
     Within {
         /// What was fetched.
         url: Box<ImageUrl>,
         /// What it is compressed with.
         format: ImageFormat,
         /// What is within.
-        found: ImageFormat,
+        found: ImageKind,
     },
 
     /// A compressed stream that is cut, damaged, or goes on behind its end.
@@ -292,6 +294,19 @@ pub enum ImageError {
         "{url} needs more memory to decode than an agent has for it; compress it with a smaller {format} dictionary or window (up to 64 MiB for xz, 128 MiB for zstd)"
     )]
     CodecMemory {
+        /// What was fetched.
+        url: Box<ImageUrl>,
+        /// What it is compressed with.
+        format: ImageFormat,
+        /// What the codec says.
+        source: io::Error,
+    },
+
+    /// A compressed stream that asks for what is not there.
+    #[error(
+        "{url} asks for more than {format} gives by itself: a dictionary, a filter or a check that is not known here; compress it without"
+    )]
+    CodecFeature {
         /// What was fetched.
         url: Box<ImageUrl>,
         /// What it is compressed with.
@@ -360,11 +375,14 @@ pub enum ImageError {
 
     /// Not the image of a disk that boots.
     #[error(
-        "{url} begins with neither a GPT nor an MBR, but with {begins_with}; expected a raw whole-disk image"
+        "{url}{} begins with neither a GPT nor an MBR, but with {begins_with}; expected a raw whole-disk image",
+        .within.map_or_else(String::new, |format| format!(", decoded by {format},"))
     )]
     NotBootable {
         /// What was fetched.
         url: Box<ImageUrl>,
+        /// What it is compressed with.
+        within: Option<ImageFormat>,
         /// Its first bytes, escaped.
         begins_with: String,
     },
@@ -476,7 +494,7 @@ impl Coded for ImageError {
             | Self::FormatNotAllowed { .. }
             | Self::Within { .. } => ErrorCode::ImageFormat,
             Self::Compressed { .. } => ErrorCode::ImageCorrupt,
-            Self::CodecMemory { .. } => ErrorCode::ImageUnsupported,
+            Self::CodecMemory { .. } | Self::CodecFeature { .. } => ErrorCode::ImageUnsupported,
             Self::DigestRequired { .. } | Self::WeakDigest { .. } => ErrorCode::DigestRequired,
             Self::ChecksumFile { .. } => ErrorCode::ChecksumFile,
             Self::NeedsSpool { .. } => ErrorCode::ImageNeedsSpool,
