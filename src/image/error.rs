@@ -149,6 +149,8 @@ pub enum ImageError {
         received: u64,
         /// Why.
         reason: String,
+        /// What it comes to when it happens again and again.
+        code: ErrorCode,
     },
 
     /// It took too long.
@@ -443,7 +445,7 @@ impl Coded for ImageError {
             Self::Redirect { .. } | Self::Status { .. } | Self::ProxyRefused { .. } => ErrorCode::HttpStatus,
             Self::Encoded { .. } => ErrorCode::ImageUnsupported,
             Self::NoRanges { .. } => ErrorCode::ImageNeedsSpool,
-            Self::StartOver { .. } => ErrorCode::HttpChanged,
+            Self::StartOver { code, .. } => *code,
             Self::Deadline { .. } => ErrorCode::HttpDeadline,
             // One that may pass makes it worth to try them all again.
             Self::NoMirror { failures } => {

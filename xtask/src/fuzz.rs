@@ -70,7 +70,8 @@ pub(crate) fn run(args: &FuzzArgs, workspace: &Workspace) -> anyhow::Result<bool
 
 fn build(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     let target = workspace.target().join("fuzz");
-    let mut cargo = workspace.cargo(&["build", "--release", "--locked", "--manifest-path", "fuzz/Cargo.toml"]);
+    let mut cargo =
+        workspace.cargo(&["build", "--release", "--locked", "--manifest-path", "fuzz/Cargo.toml"]);
     // With a target of its own the flags do not reach build scripts.
     cargo.args(["--target", "x86_64-unknown-linux-gnu"]);
     let status = cargo.env("CARGO_TARGET_DIR", &target).env("RUSTFLAGS", INSTRUMENTED).status();

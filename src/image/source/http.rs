@@ -18,7 +18,7 @@ use super::object::{Object, Validator};
 use super::redirect::Get;
 use super::retry::retry_after;
 use crate::image::{ImageError, Limits};
-use crate::wire::{ImageUrl, ProxyUrl};
+use crate::wire::{ErrorCode, ImageUrl, ProxyUrl};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -55,7 +55,12 @@ pub(super) async fn get(
     let headers = headers(part);
     let response = Get { clients, url, headers, limits, received }.send().await?;
     let boxed = || Box::new(url.clone());
-    let start_over = |reason: String| ImageError::StartOver { url: boxed(), received, reason };
+    let start_over = |reason: String| ImageError::StartOver {
+        url: boxed(),
+        received,
+        reason,
+        code: ErrorCode::HttpChanged,
+    };
     let length = match (part, response.status()) {
         (None, StatusCode::OK) => response.content_length(),
         (Some(part), StatusCode::PARTIAL_CONTENT) => {

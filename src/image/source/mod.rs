@@ -21,6 +21,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use reqwest::header::HeaderValue;
 use tokio::time::timeout_at;
 
 pub use mirrors::LastGood;
@@ -33,7 +34,7 @@ use crate::image::buffer::Buffer;
 use crate::image::decode::qcow2::ReadRange;
 use crate::image::write::as_u64;
 use crate::image::{Connection, Image, ImageError, Limits};
-use crate::wire::ImageUrl;
+use crate::wire::{Coded as _, ErrorCode, ImageUrl};
 
 /// An image that is being fetched.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub(in crate::image) struct Source {
     pending: Bytes,
     received: u64,
     is_complete: bool,
+    /// What ended the stream that came last.
+    broken_by: Option<ErrorCode>,
 }
 
 impl Source {
@@ -92,6 +95,7 @@ impl Source {
             pending: Bytes::new(),
             received: 0,
             is_complete: false,
+            broken_by: None,
         })
     }
 
@@ -232,6 +236,7 @@ impl Source {
 
     fn broken(&mut self, error: ImageError) {
         self.stream = None;
+        self.broken_by = Some(error.code());
         self.fetch.failed(error, self.received);
     }
 
@@ -245,7 +250,7 @@ impl Source {
                     return Ok(());
                 }
                 Err(ImageError::NoRanges { .. }) => {
-                    let error = self.start_over("the server has no ranges".to_owned());
+                    let error = self.cannot_resume("the server has no ranges");
                     self.fetch.failed(error, self.received);
                 }
                 Err(error) => self.fetch.failed(error, self.received),
@@ -291,27 +296,33 @@ impl Source {
 
     /// Asks a mirror for a part of the object that is being fetched, and of no other.
     async fn ask_again(&mut self, index: usize, from: u64, to: Option<u64>) -> Result<Body, ImageError> {
-        let part = Part { from, to, if_still: self.condition(index)? };
+        let if_still = if to.is_some() { self.condition_of_part(index) } else { self.condition(index)? };
+        let part = Part { from, to, if_still };
         let answer = self.fetch.ask(index, Some(&part), self.received).await?;
         let proven = self.check_same(index, &part, &answer.object)?;
-        self.spliced |= !proven;
+        self.spliced |= !proven && to.is_none();
         self.object.length = self.object.length.or(answer.object.length);
         Ok(answer.body)
     }
 
     /// On what condition a mirror shall give the rest: that the object is still the same, or on none, for the digest will tell.
-    fn condition(&self, index: usize) -> Result<Option<reqwest::header::HeaderValue>, ImageError> {
+    fn condition(&self, index: usize) -> Result<Option<HeaderValue>, ImageError> {
         let is_origin = index == self.origin;
         let across = self.may_splice && self.object.length.is_some();
         match &self.object.validator {
             Some(validator) if is_origin => Ok(validator.for_if_range().cloned()),
             _ if across && self.has_digest => Ok(None),
             Some(Validator::Tag(tag)) if across => Ok(Some(tag.clone())),
-            _ => Err(self.start_over(
-                "nothing says that the rest is of the same object: no validator, and no digest and length"
-                    .to_owned(),
+            _ => Err(self.cannot_resume(
+                "nothing says that the rest is of the same object: no validator, and no digest and length",
             )),
         }
+    }
+
+    /// Whoever asks for a part sees the same bytes in the stream again and compares them: no condition is needed.
+    fn condition_of_part(&self, index: usize) -> Option<HeaderValue> {
+        let validator = self.object.validator.as_ref().filter(|_| index == self.origin)?;
+        validator.for_if_range().cloned()
     }
 
     /// Refuses another object. Says whether it is certain, without the digest, that it is the same.
@@ -332,9 +343,19 @@ impl Source {
     }
 
     fn start_over(&self, reason: String) -> ImageError {
+        self.start_anew(reason, ErrorCode::HttpChanged)
+    }
+
+    /// The stream broke, for a reason that counts in the end, and cannot be taken up again.
+    fn cannot_resume(&self, why: &str) -> ImageError {
+        let code = self.broken_by.unwrap_or(ErrorCode::HttpChanged);
+        self.start_anew(format!("it broke off ({code}) and cannot be taken up again: {why}"), code)
+    }
+
+    fn start_anew(&self, reason: String, code: ErrorCode) -> ImageError {
         // It may be the only one that delivers, and nothing will be left of what the other one gave.
         self.fetch.last_good.remember(self.url());
-        ImageError::StartOver { url: Box::new(self.url().clone()), received: self.received, reason }
+        ImageError::StartOver { url: Box::new(self.url().clone()), received: self.received, reason, code }
     }
 }
 
