@@ -343,16 +343,16 @@ impl Source {
     }
 
     fn start_over(&self, reason: String) -> ImageError {
-        self.from_the_beginning(reason, ErrorCode::HttpChanged)
+        self.start_anew(reason, ErrorCode::HttpChanged)
     }
 
     /// The stream broke, for a reason that counts in the end, and cannot be taken up again.
     fn cannot_resume(&self, why: &str) -> ImageError {
         let code = self.broken_by.unwrap_or(ErrorCode::HttpChanged);
-        self.from_the_beginning(format!("it broke off ({code}) and cannot be taken up again: {why}"), code)
+        self.start_anew(format!("it broke off ({code}) and cannot be taken up again: {why}"), code)
     }
 
-    fn from_the_beginning(&self, reason: String, code: ErrorCode) -> ImageError {
+    fn start_anew(&self, reason: String, code: ErrorCode) -> ImageError {
         // It may be the only one that delivers, and nothing will be left of what the other one gave.
         self.fetch.last_good.remember(self.url());
         ImageError::StartOver { url: Box::new(self.url().clone()), received: self.received, reason, code }

@@ -95,7 +95,7 @@ async fn without_a_validator_only_a_digest_lets_it_go_on() {
         let server = serve(validator.clone(), &[Fault::CutAfter(1000), Fault::Nothing]).await;
         let error = fetch(&image_at(&[&server], false)).await.unwrap_err();
         assert!(matches!(error, ImageError::StartOver { received: 1000, .. }), "{error}");
-        assert_eq!(error.code(), ErrorCode::HttpTruncated);
+        assert_eq!(error.code(), ErrorCode::HttpTruncated, "that is why it does not go on");
 
         let server = serve(validator, &[Fault::CutAfter(1000), Fault::Nothing]).await;
         let (source, content) = fetch(&image_at(&[&server], true)).await.unwrap();
