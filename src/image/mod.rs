@@ -12,6 +12,8 @@ mod pipeline;
 mod request;
 mod source;
 mod spool;
+#[doc(hidden)]
+pub mod stage;
 mod write;
 
 pub use decode::{Compression, Container, ImageKind, Qcow2Flaw, Table};

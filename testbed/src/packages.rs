@@ -74,6 +74,25 @@ pub const TESTS: &[Package] = &[
 /// What fuzzing needs.
 pub const FUZZ: &[Package] = &[package("g++", "/usr/bin/g++", "builds libFuzzer, which is C++")];
 
+/// What the benchmark of images needs beside [`FLEET`].
+pub const BENCH: &[Package] = &[
+    package("time", "/usr/bin/time", "says how much time and memory a contender took"),
+    package("mount", "/sbin/losetup", "the loop device that contenders write to"),
+    package("qemu-utils", "/usr/bin/qemu-img", "makes the qcow2 images"),
+    package("zstd", "/usr/bin/zstd", "makes the zstd image"),
+    package("pigz", "/usr/bin/pigz", "makes the gzip image, and decodes it for a contender"),
+];
+
+/// What the contenders of Farrier need. One that is not to be had is told to be absent.
+pub const PEERS: &[Package] = &[
+    package("curl", "/usr/bin/curl", "fetches images for contenders"),
+    package("bmap-tools", "/usr/bin/bmaptool", "a contender"),
+    package("python3", "/usr/bin/python3", "runs ironic-python-agent"),
+    package("python3.11-venv", "/usr/lib/python3.11/ensurepip", "installs ironic-python-agent"),
+    package("parted", "/usr/sbin/partprobe", "ironic-python-agent looks at partition tables with it"),
+    package("gdisk", "/usr/sbin/sgdisk", "ironic-python-agent moves the backup GPT with it"),
+];
+
 /// Why the packages are not all there.
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {
