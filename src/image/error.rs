@@ -9,6 +9,7 @@ use reqwest::StatusCode;
 use super::decode::{Container, ImageKind, Qcow2Flaw};
 use super::digest::BadChecksumFile;
 use crate::meter::Cancelled;
+use crate::partition_table::Problem;
 use crate::wire::{Coded, Digest, DigestAlgorithm, ErrorCode, ImageFormat, ImageUrl, ProxyUrl};
 
 /// An image could not be fetched, was not what it was said to be, or could not be written. The disk does not boot then.
@@ -149,6 +150,8 @@ pub enum ImageError {
         received: u64,
         /// Why.
         reason: String,
+        /// What it comes to when it happens again and again.
+        code: ErrorCode,
     },
 
     /// It took too long.
@@ -361,6 +364,15 @@ pub enum ImageError {
         source: io::Error,
     },
 
+    /// Not the image of a disk like the one at hand.
+    #[error("{url} {problem}")]
+    Layout {
+        /// What was fetched.
+        url: Box<ImageUrl>,
+        /// Why.
+        problem: Box<Problem>,
+    },
+
     /// Not the image of a disk that boots.
     #[error(
         "{url}{} begins with neither a GPT nor an MBR, but with {begins_with}; expected a raw whole-disk image",
@@ -461,7 +473,7 @@ impl Coded for ImageError {
             Self::Redirect { .. } | Self::Status { .. } | Self::ProxyRefused { .. } => ErrorCode::HttpStatus,
             Self::Encoded { .. } => ErrorCode::ImageUnsupported,
             Self::NoRanges { .. } => ErrorCode::ImageNeedsSpool,
-            Self::StartOver { .. } => ErrorCode::HttpChanged,
+            Self::StartOver { code, .. } => *code,
             Self::Deadline { .. } => ErrorCode::HttpDeadline,
             // One that may pass makes it worth to try them all again.
             Self::NoMirror { failures } => {
@@ -487,7 +499,7 @@ impl Coded for ImageError {
             Self::ChecksumFile { .. } => ErrorCode::ChecksumFile,
             Self::NeedsSpool { .. } => ErrorCode::ImageNeedsSpool,
             Self::Spool { .. } => ErrorCode::FileUnreadable,
-            Self::NotBootable { .. } => ErrorCode::ImageNotBootable,
+            Self::NotBootable { .. } | Self::Layout { .. } => ErrorCode::ImageNotBootable,
             Self::Qcow2 { flaw, .. } => flaw.code(),
             Self::DigestMismatch { .. } => ErrorCode::DigestMismatch,
             Self::ReadBack { .. } => ErrorCode::ReadBackMismatch,

@@ -41,6 +41,7 @@ pub const FLEET: &[Package] = &[
 pub const TESTS: &[Package] = &[
     package("openssl", "/usr/bin/openssl", "certificates for the TLS tests"),
     package("curl", "/usr/bin/curl", "the HTTP client of the commands in the README"),
+    package("squid-openssl", "/usr/sbin/squid", "the proxy of the tests of images; it takes TLS as well"),
     package("jq", "/usr/bin/jq", "reads JSON in the commands of the README"),
     package(
         "qemu-utils",
