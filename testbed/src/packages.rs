@@ -48,6 +48,11 @@ pub const TESTS: &[Package] = &[
         "/usr/bin/qemu-img",
         "makes qcow2 images for the image tests, and says what is in them",
     ),
+    package("bzip2", "/usr/bin/bzip2", "makes compressed images for the image tests"),
+    package("gzip", "/bin/gzip", "makes compressed images for the image tests"),
+    package("lz4", "/usr/bin/lz4", "makes compressed images for the image tests"),
+    package("xz-utils", "/usr/bin/xz", "makes compressed images for the image tests"),
+    package("zstd", "/usr/bin/zstd", "makes compressed images for the image tests"),
     package("mount", "/sbin/losetup", "loop devices for the disk tests"),
     package(
         "python3-pika",
