@@ -4,6 +4,7 @@
 
 mod access;
 mod discovery;
+mod duplicates;
 mod erase;
 mod error;
 mod hints;
@@ -17,6 +18,7 @@ mod usage;
 mod verify;
 
 pub use access::Access;
+pub use duplicates::{Duplicates, find_duplicates};
 pub use erase::erase;
 pub use error::DiskError;
 pub use hints::{choose_root, split_skipped};

@@ -7,11 +7,11 @@ use backon::{BlockingRetryable as _, ConstantBuilder};
 
 use super::{Context, HandlerError, Steps};
 use crate::blocking;
-use crate::disk::{self, Access, Disk, DiskError, OpenDisk};
+use crate::disk::{self, Access, Disk, DiskError, Duplicates, OpenDisk};
 use crate::image::{self, Image, ImageError, Target, Written};
 use crate::meter::Meter;
 use crate::partition_table::Layout;
-use crate::wire::report::{DeployReport, Output};
+use crate::wire::report::{DeployReport, Duplicate, Output, UnexaminedDisk};
 use crate::wire::{Coded as _, DeploySpec, ErrorCode};
 
 pub(super) const STEPS: usize = 3;
@@ -30,7 +30,7 @@ pub(super) async fn deploy(
     let (open, written) =
         steps.run("write_image", async |meter| write(spec, &chosen, context, &meter).await).await?;
     // A whole and verified image is on the disk. To stop now would only leave open what became of it.
-    let verified = steps.finish("verify_partitions", async |_| verify(open).await).await?;
+    let verified = steps.finish("verify_partitions", async |_| verify(open, &context.access).await).await?;
     *output = Some(Output::Deploy(Box::new(DeployReport {
         root_device: chosen.identity(),
         image_source: spec.image_source.to_string(),
@@ -41,6 +41,8 @@ pub(super) async fn deploy(
         bytes_per_second: written.bytes_per_second(),
         partitions: verified.layout.partitions,
         partition_table_reread: verified.reread,
+        duplicates: verified.duplicates.found,
+        unexamined: verified.duplicates.unexamined,
     })));
     Ok(())
 }
@@ -98,21 +100,43 @@ fn image_of(spec: &DeploySpec, settings: &image::Settings) -> Result<Image, Hand
     })
 }
 
-/// What the disk looks like after an image was written to it.
+/// What the disk looks like after an image was written to it, and beside the others.
 struct Verified {
     layout: Layout,
     reread: bool,
+    duplicates: Duplicates,
 }
 
 /// Reads the partitions back from the disk. A disk that has none, or whose kernel does not take them, is not left bootable.
-async fn verify(open: Arc<OpenDisk>) -> Result<Verified, HandlerError> {
-    blocking::run(move || read_back(&open).map_err(|error| withdraw(&open, error))).await
+async fn verify(open: Arc<OpenDisk>, access: &Access) -> Result<Verified, HandlerError> {
+    let access = access.clone();
+    blocking::run(move || {
+        let (layout, reread) = read_back(&open).map_err(|error| withdraw(&open, error))?;
+        let duplicates = duplicates(&access, &open, &layout);
+        Ok(Verified { layout, reread, duplicates })
+    })
+    .await
 }
 
-fn read_back(open: &OpenDisk) -> Result<Verified, DiskError> {
-    let layout = disk::read_layout(open)?;
-    let reread = reread(open)?;
-    Ok(Verified { layout, reread })
+fn read_back(open: &OpenDisk) -> Result<(Layout, bool), DiskError> {
+    Ok((disk::read_layout(open)?, reread(open)?))
+}
+
+/// Disks that have the same identifiers are a matter for people: the image is what was asked for.
+fn duplicates(access: &Access, open: &OpenDisk, layout: &Layout) -> Duplicates {
+    let root = open.disk().identity();
+    let duplicates = disk::find_duplicates(access, open, layout).unwrap_or_else(|error| Duplicates {
+        found: Vec::new(),
+        unexamined: vec![UnexaminedDisk { disk: root.clone(), error: error.report() }],
+    });
+    for Duplicate { kind, value, other_disk, .. } in &duplicates.found {
+        let (disk, other) = (&root.name, &other_disk.name);
+        tracing::warn!(disk, other, %kind, value, "another disk has the same identifier");
+    }
+    for UnexaminedDisk { disk, error } in &duplicates.unexamined {
+        tracing::warn!(disk = disk.name, %error, "not searched for identifiers of the image");
+    }
+    duplicates
 }
 
 /// Takes the partition table away again, and says why.
