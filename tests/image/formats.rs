@@ -216,7 +216,7 @@ async fn an_image_that_decodes_to_more_than_the_disk_is_refused() {
 async fn a_qcow2_without_ranges_is_kept_only_where_there_is_room() {
     let lab = Lab::new();
     let bytes = fs::read(BUILT.dir.path().join("qcow2")).unwrap();
-    let server = FaultyServer::start(bytes.clone(), Fault::NoContentLength).await.unwrap();
+    let server = FaultyServer::start(bytes.clone(), Fault::NoRanges).await.unwrap();
     let mut image = lab.image("qcow2");
     image.source = server.url("qcow2").parse().unwrap();
     let error = lab.write(&image).await.unwrap_err().report();
