@@ -8,7 +8,7 @@ use backon::{BlockingRetryable as _, ConstantBuilder};
 use super::{Context, HandlerError, Steps};
 use crate::blocking;
 use crate::disk::{self, Access, Disk, DiskError, Duplicates, OpenDisk};
-use crate::image::{self, Image, ImageError, Proxies, Target, Written};
+use crate::image::{self, Image, ImageError, Target, Written};
 use crate::meter::Meter;
 use crate::partition_table::Layout;
 use crate::wire::report::{DeployReport, Duplicate, Output, UnexaminedDisk};
@@ -84,12 +84,11 @@ fn image_of(spec: &DeploySpec, settings: &image::Settings) -> Result<Image, Hand
     if let Some(authorization) = &spec.image_request_authorization {
         connection.headers.push(("Authorization".to_owned(), authorization.clone()));
     }
-    if spec.image_http_proxy.is_some() || spec.image_https_proxy.is_some() {
-        connection.proxies = Proxies {
-            http: spec.image_http_proxy.clone(),
-            https: spec.image_https_proxy.clone(),
-            no_proxy: spec.image_no_proxy.clone().unwrap_or_default(),
-        };
+    let proxies = &mut connection.proxies;
+    proxies.http = spec.image_http_proxy.clone().or_else(|| proxies.http.take());
+    proxies.https = spec.image_https_proxy.clone().or_else(|| proxies.https.take());
+    if let Some(no_proxy) = &spec.image_no_proxy {
+        proxies.no_proxy = no_proxy.clone();
     }
     Ok(Image {
         source: spec.image_source.clone(),
@@ -163,4 +162,32 @@ fn reread(open: &OpenDisk) -> Result<bool, DiskError> {
 
 fn target(open: &OpenDisk) -> Result<Target, ImageError> {
     Target::of(open.disk().facts().name.clone(), open.file(), open.size(), open.logical_sector())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Digest, Secret};
+
+    #[test]
+    fn what_a_spec_says_of_the_way_to_an_image_counts_more_than_the_settings() {
+        let spec = DeploySpec::new("http://h/image".parse().unwrap(), Digest::Sha256([0; 32]));
+        let mut settings = image::Settings::default();
+        settings.connection.proxies.http = Some("all:3128".parse().unwrap());
+        settings.connection.proxies.https = Some("all:3129".parse().unwrap());
+        settings.connection.proxies.no_proxy = "all.net".parse().unwrap();
+        assert_eq!(image_of(&spec, &settings).unwrap().connection, settings.connection);
+
+        let spec = DeploySpec {
+            image_http_proxy: Some("own:3128".parse().unwrap()),
+            image_no_proxy: Some("own.net".parse().unwrap()),
+            image_request_authorization: Some(Secret::new("Bearer abc")),
+            ..spec
+        };
+        let connection = image_of(&spec, &settings).unwrap().connection;
+        assert_eq!(connection.proxies.http, spec.image_http_proxy);
+        assert_eq!(connection.proxies.https, settings.connection.proxies.https);
+        assert_eq!(Some(connection.proxies.no_proxy), spec.image_no_proxy);
+        assert_eq!(connection.headers, [("Authorization".to_owned(), Secret::new("Bearer abc"))]);
+    }
 }

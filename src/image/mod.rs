@@ -14,7 +14,7 @@ mod source;
 mod spool;
 mod write;
 
-pub use decode::{Compression, Container, Qcow2Flaw, Table};
+pub use decode::{Compression, Container, ImageKind, Qcow2Flaw, Table};
 pub use digest::{BadChecksumFile, find_in_checksum_file};
 pub use error::ImageError;
 pub use options::ImageOptions;

@@ -17,6 +17,7 @@ pub mod ports;
 pub mod process;
 pub mod qemu_img;
 pub mod rabbitmq;
+pub mod squid;
 pub mod tls;
 pub mod wait;
 pub mod worker;

@@ -41,12 +41,17 @@ pub const FLEET: &[Package] = &[
 pub const TESTS: &[Package] = &[
     package("openssl", "/usr/bin/openssl", "certificates for the TLS tests"),
     package("curl", "/usr/bin/curl", "the HTTP client of the commands in the README"),
+    package("squid-openssl", "/usr/sbin/squid", "the proxy of the tests of images; it takes TLS as well"),
     package("jq", "/usr/bin/jq", "reads JSON in the commands of the README"),
     package(
         "qemu-utils",
         "/usr/bin/qemu-img",
         "makes qcow2 images for the image tests, and says what is in them",
     ),
+    package("gdisk", "/sbin/sgdisk", "judges partition tables for the disk tests"),
+    package("xfsprogs", "/sbin/mkfs.xfs", "makes a file system that must be recognised"),
+    package("btrfs-progs", "/sbin/mkfs.btrfs", "makes a file system that must be recognised"),
+    package("cryptsetup-bin", "/sbin/cryptsetup", "makes encrypted containers that must be recognised"),
     package("mount", "/sbin/losetup", "loop devices for the disk tests"),
     package(
         "python3-pika",

@@ -14,6 +14,8 @@ mod decoder;
 mod flaw;
 mod header;
 mod map;
+#[cfg(test)]
+mod memory;
 mod packed;
 mod plain;
 mod plan;
