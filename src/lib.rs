@@ -8,6 +8,8 @@ pub mod broker;
 pub mod config;
 mod direct;
 pub mod disk;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod handlers;
 pub mod hardware;
 pub mod image;

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{Receiver, Sender};
 
 pub use checksum_file::{BadChecksumFile, find as find_in_checksum_file};
 
-use self::hasher::Hasher;
+pub(super) use self::hasher::Hasher;
 use super::buffer::Buffer;
 use super::source::read_small;
 use super::{Image, ImageError, Settings};
