@@ -28,7 +28,9 @@ pub(crate) struct Superblock {
 
 /// Looks at the first [`HEAD_BYTES`] of a partition, or at all of it.
 pub(crate) fn probe(head: &[u8]) -> Option<Superblock> {
-    let format = FORMATS.iter().find(|format| format.marks.iter().any(|mark| mark.is_in(head)))?;
+    let format = FORMATS
+        .iter()
+        .find(|format| format.marks.iter().any(|marks| marks.iter().all(|mark| mark.is_in(head))))?;
     Some(Superblock {
         kind: format.kind,
         uuid: format.uuid.read(head),
@@ -39,8 +41,8 @@ pub(crate) fn probe(head: &[u8]) -> Option<Superblock> {
 /// A format and where it keeps what.
 struct Format {
     kind: &'static str,
-    /// Any of these makes it one.
-    marks: &'static [Mark],
+    /// All of any of these make it one.
+    marks: &'static [&'static [Mark]],
     uuid: Id,
     /// Where the label begins, and its bytes.
     label: Option<(usize, usize)>,
@@ -71,23 +73,23 @@ enum Id {
 const FORMATS: &[Format] = &[
     Format {
         kind: "LUKS1 container",
-        marks: &[Mark(0, b"LUKS\xba\xbe\0\x01")],
+        marks: &[&[Mark(0, b"LUKS\xba\xbe\0\x01")]],
         uuid: Id::Text(168, 40),
         label: None,
     },
     Format {
         kind: "LUKS2 container",
-        marks: &[Mark(0, b"LUKS\xba\xbe\0\x02")],
+        marks: &[&[Mark(0, b"LUKS\xba\xbe\0\x02")]],
         uuid: Id::Text(168, 40),
         label: Some((24, 48)),
     },
     Format {
         kind: "LVM physical volume",
         marks: &[
-            Mark(24, LVM_TYPE),
-            Mark(512 + 24, LVM_TYPE),
-            Mark(1024 + 24, LVM_TYPE),
-            Mark(1536 + 24, LVM_TYPE),
+            &[Mark(24, LVM_TYPE)],
+            &[Mark(512 + 24, LVM_TYPE)],
+            &[Mark(1024 + 24, LVM_TYPE)],
+            &[Mark(1536 + 24, LVM_TYPE)],
         ],
         uuid: Id::PhysicalVolume,
         label: None,
@@ -95,41 +97,42 @@ const FORMATS: &[Format] = &[
     Format {
         kind: "swap area",
         marks: &[
-            Mark((4 << 10) - SWAP.len(), SWAP),
-            Mark((8 << 10) - SWAP.len(), SWAP),
-            Mark((16 << 10) - SWAP.len(), SWAP),
-            Mark((64 << 10) - SWAP.len(), SWAP),
+            &[Mark((4 << 10) - SWAP.len(), SWAP)],
+            &[Mark((8 << 10) - SWAP.len(), SWAP)],
+            &[Mark((16 << 10) - SWAP.len(), SWAP)],
+            &[Mark((64 << 10) - SWAP.len(), SWAP)],
         ],
         uuid: Id::Binary(1024 + 12),
         label: Some((1024 + 28, 16)),
     },
     Format {
         kind: "XFS file system",
-        marks: &[Mark(0, b"XFSB")],
+        marks: &[&[Mark(0, b"XFSB")]],
         uuid: Id::Binary(32),
         label: Some((108, 12)),
     },
     Format {
         kind: "btrfs file system",
-        marks: &[Mark((64 << 10) + 64, b"_BHRfS_M")],
+        marks: &[&[Mark((64 << 10) + 64, b"_BHRfS_M")]],
         uuid: Id::Binary((64 << 10) + 32),
         label: Some(((64 << 10) + 299, 256)),
     },
     Format {
         kind: "ext2, ext3 or ext4 file system",
-        marks: &[Mark(1024 + 56, b"\x53\xef")],
+        // Two bytes are found anywhere: a small revision and a sane block size beside them are not.
+        marks: &[&[Mark(1024 + 25, b"\0\0\0"), Mark(1024 + 56, b"\x53\xef"), Mark(1024 + 77, b"\0\0\0")]],
         uuid: Id::Binary(1024 + 104),
         label: Some((1024 + 120, 16)),
     },
     Format {
         kind: "FAT32 file system",
-        marks: &[Mark(82, b"FAT32   ")],
+        marks: &[&[Mark(82, b"FAT32   ")]],
         uuid: Id::Serial(67),
         label: Some((71, 11)),
     },
     Format {
         kind: "FAT file system",
-        marks: &[Mark(54, b"FAT12   "), Mark(54, b"FAT16   "), Mark(54, b"FAT     ")],
+        marks: &[&[Mark(54, b"FAT12   ")], &[Mark(54, b"FAT16   ")], &[Mark(54, b"FAT     ")]],
         uuid: Id::Serial(39),
         label: Some((43, 11)),
     },
@@ -180,4 +183,126 @@ fn text(field: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(&field[..end]);
     let text = text.trim_end_matches(' ');
     (!text.is_empty() && text != NO_NAME).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::path::Path;
+    use std::process::Command;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const UUID: &str = "6c6fab1e-0000-4000-8000-00000000000a";
+
+    /// What a tool makes of an empty file of so many MiB.
+    fn made(program: &str, arguments: &[&str], mib: u64) -> (tempfile::NamedTempFile, Vec<u8>) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        File::options().write(true).open(&file).unwrap().set_len(mib << 20).unwrap();
+        let output = tool(program).args(arguments).arg(file.path()).output();
+        let output = output.unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+        let mut bytes = fs::read(&file).unwrap();
+        bytes.truncate(HEAD_BYTES);
+        (file, bytes)
+    }
+
+    fn tool(program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+    }
+
+    /// The same as `blkid` finds it.
+    fn by_blkid(path: &Path) -> (Option<String>, Option<String>) {
+        let output = tool("blkid").args(["--probe", "--output", "export"]).arg(path).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        // Blanks are escaped.
+        let value =
+            |name| text.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.replace('\\', ""));
+        (value("UUID="), value("LABEL="))
+    }
+
+    #[test]
+    fn what_tools_make_is_found_as_blkid_finds_it() {
+        let key = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&key, "secret").unwrap();
+        let luks =
+            ["luksFormat", "--batch-mode", "--uuid", UUID, "--pbkdf-force-iterations", "1000", "--key-file"];
+        let luks1 = [&luks[..], &[key.path().to_str().unwrap(), "--type", "luks1"]].concat();
+        let luks2 = ["--type", "luks2", "--pbkdf", "pbkdf2", "--label", "crypt"];
+        let luks2 = [&luks[..], &[key.path().to_str().unwrap()], &luks2].concat();
+        let cases: &[(&str, &[&str], u64, &str, bool)] = &[
+            (
+                "mke2fs",
+                &["-q", "-t", "ext2", "-U", UUID, "-L", "sixteen-letters!"],
+                8,
+                "ext2, ext3 or ext4 file system",
+                true,
+            ),
+            ("mke2fs", &["-q", "-t", "ext4", "-b", "4096"], 16, "ext2, ext3 or ext4 file system", false),
+            ("mkfs.xfs", &["-q", "-m", &format!("uuid={UUID}"), "-L", "root"], 512, "XFS file system", true),
+            ("mkfs.btrfs", &["-q", "-U", UUID, "-L", "a label of btrfs"], 128, "btrfs file system", true),
+            ("mkfs.vfat", &["-F", "12", "-i", "6c6fab1e", "-n", "ESP"], 4, "FAT file system", true),
+            ("mkfs.vfat", &["-F", "16", "-n", "TWO WORDS"], 16, "FAT file system", true),
+            ("mkfs.vfat", &["-F", "32", "-i", "000000ab"], 64, "FAT32 file system", false),
+            ("mkswap", &["-q", "-U", UUID, "-L", "swap"], 4, "swap area", true),
+            ("mkswap", &["-q", "-p", "65536"], 4, "swap area", false),
+            ("cryptsetup", &luks1, 32, "LUKS1 container", false),
+            ("cryptsetup", &luks2, 32, "LUKS2 container", true),
+        ];
+        for (program, arguments, mib, kind, has_label) in cases {
+            let (file, head) = made(program, arguments, *mib);
+            let found = probe(&head).unwrap_or_else(|| panic!("{kind} is not found"));
+            assert_eq!((found.kind, found.label.is_some()), (*kind, *has_label), "{found:?}");
+            assert!(found.uuid.is_some(), "{found:?}");
+            assert_eq!((found.uuid, found.label), by_blkid(file.path()), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_physical_volume_is_found_as_blkid_finds_it() {
+        // As `pvcreate` writes it: the label in the second sector, the header right behind the label's own fields.
+        // On less `blkid` looks for no volumes.
+        let mut bytes = vec![0; 2 << 20];
+        let label = &mut bytes[512..1024];
+        label[..8].copy_from_slice(b"LABELONE");
+        label[8..16].copy_from_slice(&1_u64.to_le_bytes());
+        label[20..24].copy_from_slice(&32_u32.to_le_bytes());
+        label[24..32].copy_from_slice(LVM_TYPE);
+        label[32..64].copy_from_slice(b"aaaaaaBBBBccccDDDDeeeeFFFF012345");
+        // A checksum by a polynomial of its own, of everything from the offset on; see `lib/misc/crc.c` of LVM2.
+        let checksum = label[20..].iter().fold(0xf597_a6cf_u32, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)))
+        });
+        label[16..20].copy_from_slice(&checksum.to_le_bytes());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, &bytes).unwrap();
+        let found = probe(&bytes[..HEAD_BYTES]).unwrap();
+        assert_eq!(found.uuid.as_deref(), Some("aaaaaa-BBBB-cccc-DDDD-eeee-FFFF-012345"));
+        assert_eq!((found.uuid, found.label), by_blkid(file.path()));
+    }
+
+    #[test]
+    fn zeros_and_short_partitions_are_nothing() {
+        assert_eq!(probe(&[0; HEAD_BYTES]), None);
+        assert_eq!(probe(&[]), None);
+        let (_file, head) = made("mke2fs", &["-q"], 8);
+        assert_eq!(probe(&head[..1024]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(format in 0..FORMATS.len(), mark in 0..8_usize, length in 0..HEAD_BYTES, fill in any::<u8>()) {
+            let mut head = vec![fill; HEAD_BYTES];
+            let marks = FORMATS[format].marks;
+            for Mark(at, bytes) in marks[mark % marks.len()] {
+                head[*at..at + bytes.len()].copy_from_slice(bytes);
+            }
+            head.truncate(length);
+            let _ = probe(&head);
+        }
+    }
 }

@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -106,6 +107,15 @@ impl Lab {
         assert!(is_zero(&self.content(disk)), "disk {disk} holds data");
     }
 
+    /// That a disk holds the image, with the copy of its GPT where it belongs.
+    fn assert_holds_image(&self, disk: usize) {
+        let (content, image) = (self.content(disk), fs::read(&IMAGE.path).unwrap());
+        assert!(content[MIB..31 * MIB] == image[MIB..31 * MIB], "disk {disk} holds something else");
+        must("sfdisk", &["--verify"], &self.disks[disk], &[]);
+        let last = &content[content.len() - 512..];
+        assert!(last.starts_with(b"EFI PART"), "disk {disk} has no copy of the GPT at its end");
+    }
+
     fn assert_does_not_boot(&self, disk: usize) {
         let content = self.content(disk);
         assert!(is_zero(&content[..MIB]) && is_zero(&content[content.len() - MIB..]), "disk {disk} may boot");
@@ -118,6 +128,19 @@ fn is_zero(bytes: &[u8]) -> bool {
 
 fn deploy_spec(url: &str) -> DeploySpec {
     DeploySpec::new(url.parse().unwrap(), IMAGE.sha256_hex.parse().unwrap())
+}
+
+/// Of an image that a server has as its only one.
+fn spec_of(image: &[u8], server: &FaultyServer) -> DeploySpec {
+    let image_checksum = Some(Checksum::Digest(Digest::Sha256(Sha256::digest(image).into())));
+    DeploySpec { image_checksum, ..deploy_spec(&server.url("image")) }
+}
+
+fn must(program: &str, arguments: &[&str], path: &Path, more: &[&str]) {
+    let mut command = Command::new(program);
+    command.args(arguments).arg(path).args(more).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    let output = command.output().unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn deploy(url: &str) -> Work {
@@ -278,7 +301,8 @@ async fn deploy_writes_a_real_image_to_the_disk_that_the_hints_choose() {
     assert!(report.bytes_per_second > 0 && !report.image_source.contains("secret"), "{report:?}");
     let labels: Vec<_> = report.partitions.iter().map(|partition| partition.label.as_str()).collect();
     assert_eq!(labels, ["ESP", "root"]);
-    assert!(lab.content(1)[..32 * MIB] == fs::read(&IMAGE.path).unwrap());
+    assert_eq!((report.duplicates.as_slice(), report.unexamined.as_slice()), (&[][..], &[][..]));
+    lab.assert_holds_image(1);
     lab.assert_old(0);
 }
 
@@ -290,32 +314,82 @@ async fn deploy_writes_to_a_block_device() {
     let finished = lab.carry_out_on(vec![device.path().to_owned()], deploy(&nginx.url("disk.img"))).await;
     assert_eq!(deployed(&finished).partitions.len(), 2);
     drop(device);
-    assert!(lab.content(0)[..32 * MIB] == fs::read(&IMAGE.path).unwrap());
+    lab.assert_holds_image(0);
 }
 
 #[tokio::test]
-async fn an_image_for_other_sectors_is_taken_back() {
+async fn an_image_for_other_sectors_is_refused_before_anything_is_destroyed() {
     let lab = Lab::with_disks(&[40]);
     let nginx = lab.nginx();
     let device = LoopDevice::attach(&lab.disks[0], 4096).unwrap();
     let finished = lab.carry_out_on(vec![device.path().to_owned()], deploy(&nginx.url("disk.img"))).await;
-    assert_eq!(failure(&finished).0, ErrorCode::ImageNotBootable);
-    assert_eq!(steps(&finished)[2], ("verify_partitions", StepOutcome::Failed));
+    let (code, message) = failure(&finished);
+    assert_eq!(code, ErrorCode::ImageNotBootable);
+    assert!(
+        message.contains("a GPT for sectors of 512 bytes, and the disk has sectors of 4096 bytes"),
+        "{message}"
+    );
+    assert_eq!(steps(&finished).last(), Some(&("write_image", StepOutcome::Failed)));
+    drop(device);
+    lab.assert_old(0);
+}
+
+#[tokio::test]
+async fn an_image_without_partitions_is_refused_before_anything_is_destroyed() {
+    let lab = Lab::with_disks(&[4]);
+    let mut image = vec![0x5a; 3 * MIB];
+    image[510..512].copy_from_slice(b"\x55\xaa");
+    let server = FaultyServer::start(image.clone(), Fault::NoContentLength).await.unwrap();
+    let finished = lab.carry_out(Work::Deploy(Box::new(spec_of(&image, &server)))).await;
+    let (code, message) = failure(&finished);
+    assert_eq!(code, ErrorCode::ImageNotBootable);
+    assert!(message.contains("lists no partition"), "{message}");
+    lab.assert_old(0);
+}
+
+/// An MBR does not say for what sectors it is: only its partitions do, once they are on the disk.
+#[tokio::test]
+async fn an_image_with_an_mbr_for_other_sectors_is_taken_back() {
+    let lab = Lab::with_disks(&[40]);
+    let file = lab.dir.path().join("image");
+    File::create(&file).unwrap().set_len(8 * MIB as u64).unwrap();
+    must("mke2fs", &["-q", "-F", "-E", "offset=1048576"], &file, &["4M"]);
+    let mut image = fs::read(&file).unwrap();
+    image[446..462].copy_from_slice(&[0, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 8, 0, 0]);
+    image[510..512].copy_from_slice(b"\x55\xaa");
+    let server = FaultyServer::start(image.clone(), Fault::NoContentLength).await.unwrap();
+    let work = || Work::Deploy(Box::new(spec_of(&image, &server)));
+
+    let finished = lab.carry_out(work()).await;
+    let partitions = &deployed(&finished).partitions;
+    assert_eq!((partitions.len(), &*partitions[0].type_guid), (1, "0x83"));
+
+    let device = LoopDevice::attach(&lab.disks[0], 4096).unwrap();
+    let finished = lab.carry_out_on(vec![device.path().to_owned()], work()).await;
+    let (code, message) = failure(&finished);
+    assert_eq!(code, ErrorCode::ImageNotBootable);
+    assert!(message.contains("removed again") && message.contains("an MBR for sectors of 512"), "{message}");
+    assert_eq!(steps(&finished).last(), Some(&("verify_partitions", StepOutcome::Failed)));
     drop(device);
     lab.assert_does_not_boot(0);
 }
 
 #[tokio::test]
-async fn an_image_without_partitions_is_taken_back() {
-    let lab = Lab::with_disks(&[4]);
-    let mut image = vec![0x5a; 3 * MIB];
-    image[510..512].copy_from_slice(b"\x55\xaa");
-    let server = FaultyServer::start(image.clone(), Fault::NoContentLength).await.unwrap();
-    let mut spec = deploy_spec(&server.url("image"));
-    spec.image_checksum = Some(Checksum::Digest(Digest::Sha256(Sha256::digest(&image).into())));
-    let finished = lab.carry_out(Work::Deploy(Box::new(spec))).await;
-    assert_eq!(failure(&finished).0, ErrorCode::ImageNotBootable);
-    lab.assert_does_not_boot(0);
+async fn the_same_image_on_another_disk_is_reported() {
+    let lab = Lab::with_disks(&[40, 40, 33]);
+    let nginx = lab.nginx();
+    let mut spec = deploy_spec(&nginx.url("disk.img"));
+    for (disk, others) in [(0, 0), (1, 1), (2, 2)] {
+        spec.root_device = Some(with_serial(&lab.disks[disk]));
+        let finished = lab.carry_out(Work::Deploy(Box::new(spec.clone()))).await;
+        let found = &deployed(&finished).duplicates;
+        // That of the table, and those of two partitions with a UUID and a label in each.
+        assert_eq!(found.len(), others * 7, "{found:?}");
+        for (other, path) in lab.disks[..disk].iter().enumerate() {
+            let on_other = found.iter().filter(|one| Path::new(&one.other_disk.name) == path);
+            assert_eq!(on_other.count(), 7, "with disk {other}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -349,11 +423,11 @@ async fn an_image_that_is_refused_leaves_the_disk_as_it_was() {
     let unavailable = lab.carry_out(deploy(&server.url("image"))).await;
     assert_eq!(failure(&unavailable).0, ErrorCode::HttpUnavailable);
 
-    let server = FaultyServer::start(b"QFI\xfb\0\0\0\x03".to_vec(), Fault::NoContentLength).await.unwrap();
+    let server = FaultyServer::start(b"KDMV\x01\0\0\0".to_vec(), Fault::NoContentLength).await.unwrap();
     let finished = lab.carry_out(deploy(&server.url("image"))).await;
     let (code, message) = failure(&finished);
     assert_eq!(code, ErrorCode::ImageFormat);
-    assert!(message.contains("QCOW") && message.contains("raw"), "{message}");
+    assert!(message.contains("VMDK") && message.contains("raw"), "{message}");
     lab.assert_old(0);
 }
 
