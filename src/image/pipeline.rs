@@ -136,9 +136,10 @@ impl Pass<'_> {
         let (uncommitted, digest) = stages.map_err(|error| self.doubted(error, &source))?;
         let verified =
             self.expected.verify(source.url(), digest).map_err(|error| self.doubted(error, &source))?;
+        source.approve();
         let bytes = uncommitted.length();
-        let meter = self.meter.clone();
-        blocking::run(move || uncommitted.commit(verified, &meter)).await?;
+        let (url, meter) = (source.url().clone(), self.meter.clone());
+        blocking::run(move || uncommitted.commit(verified, &url, &meter)).await?;
         Ok(Written {
             format,
             source_bytes: source.received(),

@@ -89,7 +89,7 @@ pub async fn write(url: &ImageUrl, target: Target) -> Result<Staged, ImageError>
     let (disk, meter, of) = (Arc::new(Disk::new(target)), Meter::unobserved(), url.clone());
     let write = move |from| {
         writing::write(disk, &of, false, &meter, |sink| decode::decode(Plan::Raw, from, &of, sink))?
-            .commit(verified, &meter)
+            .commit(verified, &of, &meter)
     };
     let (staged, written) = staged(url, write).await?;
     written?;

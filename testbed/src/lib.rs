@@ -19,6 +19,7 @@ pub mod process;
 pub mod qemu_img;
 pub mod rabbitmq;
 pub mod ram_disk;
+pub mod squid;
 pub mod tls;
 pub mod wait;
 pub mod worker;

@@ -41,12 +41,18 @@ pub const FLEET: &[Package] = &[
 pub const TESTS: &[Package] = &[
     package("openssl", "/usr/bin/openssl", "certificates for the TLS tests"),
     package("curl", "/usr/bin/curl", "the HTTP client of the commands in the README"),
+    package("squid-openssl", "/usr/sbin/squid", "the proxy of the tests of images; it takes TLS as well"),
     package("jq", "/usr/bin/jq", "reads JSON in the commands of the README"),
     package(
         "qemu-utils",
         "/usr/bin/qemu-img",
         "makes qcow2 images for the image tests, and says what is in them",
     ),
+    package("bzip2", "/usr/bin/bzip2", "makes compressed images for the image tests"),
+    package("gzip", "/bin/gzip", "makes compressed images for the image tests"),
+    package("lz4", "/usr/bin/lz4", "makes compressed images for the image tests"),
+    package("xz-utils", "/usr/bin/xz", "makes compressed images for the image tests"),
+    package("zstd", "/usr/bin/zstd", "makes compressed images for the image tests"),
     package("mount", "/sbin/losetup", "loop devices for the disk tests"),
     package(
         "python3-pika",

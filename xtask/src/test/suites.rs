@@ -78,6 +78,11 @@ pub(super) const SUITES: &[Suite] = &[
     tests("docs", "the examples in the documentation of the code", &["--doc"]),
     tests("broker", "the AMQP client against a real RabbitMQ", &["--test", "broker"]),
     tests("image", "the image pipeline against real and broken servers", &["--test", "image"]),
+    tests(
+        "source",
+        "where images come from: proxies, mirrors, broken connections, files",
+        &["--test", "source"],
+    ),
     tests("disk", "discovery, hints and erasing on files and loop devices", &["--test", "disk"]),
     tests("handlers", "inspect, clean and deploy on lab disks", &["--test", "handlers"]),
     tests("road", "jobs through a whole fleet, whatever happens to its parts", &["--test", "road"]),

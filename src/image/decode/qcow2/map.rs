@@ -161,3 +161,61 @@ impl Map {
         (self.runs, self.packed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(host: u64) -> Cluster {
+        Cluster::Plain { host }
+    }
+
+    #[test]
+    fn neighbours_are_one_run_and_the_end_of_the_disk_cuts_it() {
+        let mut map = Map::new(4096, 10_000);
+        for (guest, host) in [(0, 40_960), (4096, 45_056), (8192, 49_152), (12_288, 53_248)] {
+            map.add(guest, plain(host)).unwrap();
+        }
+        assert_eq!(map.zeros().count(), 0);
+        assert_eq!(map.into_file_order().0, [Run { host: 40_960, guest: 0, length: 10_000 }]);
+    }
+
+    #[test]
+    fn zeros_are_what_is_left_in_the_order_of_the_disk() {
+        let mut map = Map::new(4096, 50_000);
+        map.add(40_960, plain(4096)).unwrap();
+        map.add(8192, Cluster::Compressed { host: 777, length: 100 }).unwrap();
+        map.add(12_288, Cluster::Zero).unwrap();
+        map.add(16_384, Cluster::Partial { host: 65_536, plain: 0b0110 }).unwrap();
+        let sub = 16_384 + 128;
+        let expected = [0..8192, 12_288..sub, sub + 256..40_960, 45_056..50_000];
+        assert_eq!(map.zeros().collect::<Vec<_>>(), expected);
+        let (runs, packed) = map.into_file_order();
+        assert_eq!(runs.iter().map(|run| run.host).collect::<Vec<_>>(), [4096, 65_664]);
+        assert_eq!(packed, [Packed { host: 777, guest: 8192, length: 100 }]);
+        assert_eq!(Map::new(512, 512).zeros().collect::<Vec<_>>(), std::slice::from_ref(&(0..512)));
+    }
+
+    #[test]
+    fn the_last_compressed_cluster_may_reach_behind_the_disk() {
+        let mut map = Map::new(4096, 5000);
+        map.add(4096, Cluster::Compressed { host: 0, length: 1 }).unwrap();
+        map.add(8192, Cluster::Compressed { host: 0, length: 1 }).unwrap();
+        assert_eq!(map.zeros().collect::<Vec<_>>(), std::slice::from_ref(&(0..4096)));
+        assert_eq!(map.into_file_order().1.len(), 1);
+    }
+
+    #[test]
+    fn pieces_are_bounded() {
+        let mut map = Map { limit: 3, ..Map::new(512, 1 << 20) };
+        map.add(0, plain(512)).unwrap();
+        map.add(1024, Cluster::Compressed { host: 5, length: 1 }).unwrap();
+        map.add(2048, plain(5120)).unwrap();
+        // A neighbour is no new piece.
+        map.add(2560, plain(5632)).unwrap();
+        let full = Err(Qcow2Flaw::Fragmented { limit: 3 });
+        assert_eq!(map.add(4096, plain(512)), full);
+        assert_eq!(map.add(4096, Cluster::Compressed { host: 5, length: 1 }), full);
+        assert_eq!(size_of::<Run>().max(size_of::<Packed>()) * PIECES_MAX, 24 << 20);
+    }
+}

@@ -61,3 +61,53 @@ pub(super) fn requests(starts: &[u64], cluster: u64) -> impl Iterator<Item = Req
         Some(request)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_table_is_asked_for_once_and_in_order(
+            bits in 9..=21_u32,
+            numbers in prop::collection::btree_set(0..5000_u64, 0..200),
+        ) {
+            let cluster = 1 << bits;
+            let starts: Vec<_> = numbers.iter().map(|number| number * cluster).collect();
+            let mut pieces = Vec::new();
+            let mut end = None;
+            for request in requests(&starts, cluster) {
+                let range = request.range();
+                prop_assert!(range.end - range.start <= REQUEST_MAX);
+                // One that is full may be followed by one that begins where it ends.
+                prop_assert!(end.is_none_or(|end| range.start >= end));
+                end = Some(range.end);
+                prop_assert_eq!(range.start, request.pieces[0].start);
+                prop_assert!(request.pieces.windows(2).all(|two| two[1].start - two[0].range().end <= GAP_MAX));
+                pieces.extend(request.pieces);
+            }
+            // Put together, the pieces are the tables.
+            let mut tables = Vec::new();
+            for piece in pieces {
+                if piece.start == piece.table {
+                    tables.push(piece.range());
+                } else {
+                    let last = tables.last_mut().unwrap();
+                    prop_assert_eq!((last.start, last.end), (piece.table, piece.start));
+                    last.end = piece.range().end;
+                }
+            }
+            prop_assert_eq!(tables, starts.iter().map(|start| *start..start + cluster).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn near_tables_are_fetched_at_once() {
+        let far = 65536 + GAP_MAX + 65536;
+        let found: Vec<_> = requests(&[0, 65536, far, far + 65536 + GAP_MAX + 1], 65536).collect();
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].pieces.len(), 3);
+    }
+}

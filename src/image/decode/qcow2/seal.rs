@@ -69,3 +69,38 @@ impl Seal {
         Err(Qcow2Flaw::Changed { what: self.tables.what })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seal(file: &[u8]) -> Seal {
+        let read = [&file[10..20], &file[20..30], &file[50..60]].concat();
+        Tables::new("table", vec![10, 20, 50], 10).seal(Sha256::new_with_prefix(read))
+    }
+
+    fn check(file: &[u8], stream: &[u8], piece: usize) -> Result<(), Qcow2Flaw> {
+        let mut seal = seal(file);
+        let mut at = 0;
+        for bytes in stream.chunks(piece) {
+            seal.feed(Chunk { at, bytes });
+            at += bytes.len() as u64;
+        }
+        seal.check()
+    }
+
+    #[test]
+    fn only_what_is_sealed_matters_and_all_of_it_does() {
+        let file: Vec<u8> = (0..100).collect();
+        for piece in [1, 3, 10, 25, 100] {
+            check(&file, &file[..60], piece).unwrap();
+            assert!(check(&file, &file[..59], piece).is_err());
+            for place in 0..file.len() {
+                let mut stream = file.clone();
+                stream[place] ^= 0x80;
+                let is_sealed = (10..30).contains(&place) || (50..60).contains(&place);
+                assert_eq!(check(&file, &stream, piece).is_err(), is_sealed, "{place} in pieces of {piece}");
+            }
+        }
+    }
+}

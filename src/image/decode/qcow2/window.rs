@@ -49,3 +49,39 @@ impl Window {
         self.at + self.bytes.len() as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The file is gone by piece by piece, as by the unpacker; what is gathered must be what lies in the file.
+        #[test]
+        fn gathers_what_lies_in_the_file(
+            mut ranges in prop::collection::vec((0..5000_u64, 1..200_u64), 1..60),
+            piece in 1..700_usize,
+        ) {
+            let file: Vec<u8> = (0..5200_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+            ranges.sort_unstable();
+            let mut ranges = ranges.into_iter().map(|(start, length)| start..start + length).peekable();
+            let mut window = Window::default();
+            let mut at = 0;
+            for bytes in file.chunks(piece) {
+                let chunk = Chunk { at, bytes };
+                while let Some(range) = ranges.next_if(|range| range.end <= chunk.end()) {
+                    let whole = Chunk { at: 0, bytes: &file };
+                    prop_assert_eq!(window.gather(chunk, &range), whole.part(&range).bytes);
+                }
+                match ranges.peek() {
+                    Some(next) => window.keep(chunk, next.start),
+                    None => window.clear(),
+                }
+                prop_assert!(window.bytes.len() < 200);
+                at = chunk.end();
+            }
+            prop_assert_eq!(ranges.next(), None);
+        }
+    }
+}

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::super::header::Header;
+use super::super::memory::{decode_other, fuzz};
 use super::builder::text;
-use super::memory::{decode, decode_other};
 
 /// Some real images, small enough for damage to hit what matters.
 static IMAGES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
@@ -68,8 +68,6 @@ fn damage_image(image: &mut [u8], place: Index, in_header: bool, damage: Damage)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
     #[test]
     fn damaged_images(
         image in any::<Index>(),
@@ -89,9 +87,10 @@ proptest! {
     #[test]
     fn anything(mut bytes in prop::collection::vec(any::<u8>(), 0..2000), version in 2..=3_u8) {
         let _ = Header::parse(&bytes);
-        let _ = decode(&bytes, &[100]);
+        fuzz(&bytes);
         let prefix = [b'Q', b'F', b'I', 0xfb, 0, 0, 0, version];
         bytes.splice(..bytes.len().min(8), prefix);
         let _ = Header::parse(&bytes);
+        fuzz(&bytes);
     }
 }

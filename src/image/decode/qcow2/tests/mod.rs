@@ -4,5 +4,4 @@ mod builder;
 mod by_hand;
 mod by_qemu;
 mod damaged;
-mod memory;
 mod refused;
