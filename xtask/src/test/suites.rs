@@ -83,7 +83,11 @@ pub(super) const SUITES: &[Suite] = &[
         "where images come from: proxies, mirrors, broken connections, files",
         &["--test", "source"],
     ),
-    tests("disk", "discovery, hints and erasing on files and loop devices", &["--test", "disk"]),
+    tests(
+        "disk",
+        "discovery, hints, erasing, partition tables and duplicates on files and loop devices",
+        &["--test", "disk", "--test", "duplicates", "--test", "partition_table"],
+    ),
     tests("handlers", "inspect, clean and deploy on lab disks", &["--test", "handlers"]),
     tests("road", "jobs through a whole fleet, whatever happens to its parts", &["--test", "road"]),
     tests("readme", "every command of the README", &["--test", "readme"]),
