@@ -89,7 +89,7 @@ pub const BENCH: &[Package] = &[
     package("mount", "/sbin/losetup", "the loop device that contenders write to"),
     package("qemu-utils", "/usr/bin/qemu-img", "makes the qcow2 images"),
     package("zstd", "/usr/bin/zstd", "makes the zstd image"),
-    package("pigz", "/usr/bin/pigz", "makes the gzip image, and decodes it for a contender"),
+    package("pigz", "/usr/bin/pigz", "makes the gzip image"),
 ];
 
 /// What the contenders of Farrier need. One that is not to be had is told to be absent.

@@ -86,7 +86,7 @@ pub(super) const SUITES: &[Suite] = &[
     tests(
         "disk",
         "discovery, hints, erasing, partition tables and duplicates on files and loop devices",
-        &["--test", "disk", "--test", "duplicates", "--test", "partition_table"],
+        &["--test", "disk", "--test", "partition_table", "--test", "duplicates"],
     ),
     tests("handlers", "inspect, clean and deploy on lab disks", &["--test", "handlers"]),
     tests("road", "jobs through a whole fleet, whatever happens to its parts", &["--test", "road"]),
