@@ -10,7 +10,7 @@ use farrier_testbed::qemu_img::Qcow2;
 use proptest::prelude::*;
 use proptest::sample::select;
 use rand::rngs::SmallRng;
-use rand::{Rng as _, SeedableRng as _};
+use rand::SeedableRng as _;
 
 use super::super::memory::{assert_same, decode, plan};
 
