@@ -9,8 +9,8 @@ use std::path::Path;
 use farrier_testbed::qemu_img::Qcow2;
 use proptest::prelude::*;
 use proptest::sample::select;
-use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
+use rand::SeedableRng as _;
 
 use super::super::memory::{assert_same, decode, plan};
 
