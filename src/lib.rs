@@ -8,11 +8,16 @@ pub mod broker;
 pub mod config;
 mod direct;
 pub mod disk;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod handlers;
 pub mod hardware;
 pub mod image;
 mod ioctl;
+mod little_endian;
 pub mod meter;
+pub mod partition_table;
+mod superblock;
 mod sysfs;
 pub mod telemetry;
 pub mod terminal;

@@ -244,19 +244,22 @@ fn metadata_is_erased_and_the_rest_is_left() {
 
 /// One partition from 1 to 20 MiB, one from 20 to 30.
 fn partition(device: &Path) {
+    sfdisk(device, "gpt", b"start=1MiB, size=19MiB, name=one\nstart=20MiB, size=10MiB, name=two\n");
+    // The kernel need not know a GPT itself.
+    must("partx", &["--update", text(device)]);
+}
+
+fn sfdisk(device: &Path, label: &str, table: &[u8]) {
     use std::io::Write as _;
     use std::process::Stdio;
     let mut sfdisk = Command::new("/usr/sbin/sfdisk")
-        .args(["--quiet", "--label", "gpt"])
+        .args(["--quiet", "--label", label])
         .arg(device)
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
-    let table = b"start=1MiB, size=19MiB, name=one\nstart=20MiB, size=10MiB, name=two\n";
     sfdisk.stdin.take().unwrap().write_all(table).unwrap();
     assert!(sfdisk.wait().unwrap().success());
-    // The kernel need not know a GPT itself.
-    must("partx", &["--update", text(device)]);
 }
 
 #[test]
@@ -266,7 +269,7 @@ fn partitions_are_read_and_told_to_the_kernel() {
         let device = lab.attach(sector, &["--partscan"]);
         partition(device.path());
         let open = open(device.path());
-        let partitions = disk::read_partitions(&open).unwrap();
+        let partitions = disk::read_layout(&open).unwrap().partitions;
         let found: Vec<_> =
             partitions.iter().map(|one| (one.number, &*one.label, one.start, one.size)).collect();
         assert_eq!(found, [(1, "one", MIB, 19 * MIB), (2, "two", 20 * MIB, 10 * MIB)]);
@@ -279,19 +282,56 @@ fn an_image_is_of_use_only_with_its_own_sectors() {
     let lab = Lab::new(MIB);
     let image = disk_image::build(lab.dir.path(), 24).unwrap();
     let on_file = open(&image.path);
-    let partitions = disk::read_partitions(&on_file).unwrap();
-    assert_eq!(partitions.iter().map(|one| &*one.label).collect::<Vec<_>>(), ["ESP", "root"]);
-    assert_eq!(partitions[0].type_guid, "c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
+    let layout = disk::read_layout(&on_file).unwrap();
+    assert_eq!(layout.disk_id, "6c6fab1e-0000-4000-8000-000000000001");
+    assert_eq!(layout.partitions.iter().map(|one| &*one.label).collect::<Vec<_>>(), ["ESP", "root"]);
+    assert_eq!(layout.partitions[0].type_guid, "c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
     assert!(!on_file.reread_partition_table().unwrap());
     drop(on_file);
 
     let device = LoopDevice::attach(&image.path, 4096).unwrap();
     let on_device = open(device.path());
-    assert!(disk::read_partitions(&on_device).unwrap().is_empty());
+    assert_refused(
+        disk::read_layout(&on_device),
+        device.path(),
+        ErrorCode::ImageNotBootable,
+        "a GPT for sectors of 512 bytes, and the disk has sectors of 4096 bytes",
+    );
     assert!(
         !on_device.reread_partition_table().unwrap(),
         "a loop device without --partscan has no partitions"
     );
+}
+
+/// A file with an MBR made for sectors of so many bytes, and an ext4 in its only partition, from 1 to 5 MiB.
+fn with_mbr(file: &Path, bytes: u64, sector: u32) {
+    File::create(file).unwrap().set_len(bytes).unwrap();
+    let device = LoopDevice::attach(file, sector).unwrap();
+    sfdisk(device.path(), "dos", b"start=1MiB, size=4MiB, type=83\n");
+    let options = format!("offset={MIB}");
+    must("mkfs.ext4", &["-q", "-F", "-E", &options, text(device.path()), "4M"]);
+}
+
+#[test]
+fn an_mbr_is_read_and_told_from_one_for_other_sectors() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("disk");
+    for (made_for, attached, bytes) in
+        [(512, 512, 8 * MIB), (512, 4096, 8 * MIB), (512, 4096, 64 * MIB), (4096, 512, 8 * MIB)]
+    {
+        with_mbr(&file, bytes, made_for);
+        let device = LoopDevice::attach(&file, attached).unwrap();
+        let layout = disk::read_layout(&open(device.path()));
+        if made_for == attached {
+            let partitions = layout.unwrap().partitions;
+            assert_eq!((partitions.len(), partitions[0].start, partitions[0].size), (1, MIB, 4 * MIB));
+        } else {
+            let reason = format!(
+                "an MBR for sectors of {made_for} bytes, by the ext2, ext3 or ext4 file system of its partition 1"
+            );
+            assert_refused(layout, device.path(), ErrorCode::ImageNotBootable, &reason);
+        }
+    }
 }
 
 #[test]
@@ -302,13 +342,18 @@ fn a_damaged_partition_table_is_told() {
     file.write_all_at(b"x", 1024).unwrap();
     let open = open(&image.path);
     assert_refused(
-        disk::read_partitions(&open),
+        disk::read_layout(&open),
         &image.path,
         ErrorCode::ImageNotBootable,
         "checksum of its entries",
     );
     disk::erase_metadata(&open, &Meter::unobserved()).unwrap();
-    assert!(disk::read_partitions(&open).unwrap().is_empty());
+    assert_refused(
+        disk::read_layout(&open),
+        &image.path,
+        ErrorCode::ImageNotBootable,
+        "neither a GPT nor an MBR",
+    );
 }
 
 #[test]

@@ -70,7 +70,7 @@ enum Noun {
     #[command(subcommand)]
     Dead(dead::DeadCommand),
     /// Carry a verb out on this machine, without a coordinator or a broker
-    Run(run::RunCommand),
+    Run(Box<run::RunCommand>),
     /// Print a completion script for a shell
     Completions(completions::CompletionsCommand),
 }
@@ -101,7 +101,7 @@ async fn dispatch(cli: Cli, output: &mut Output) -> Result<Exit, Failure> {
         Noun::Job(command) => Box::pin(job::run(command, &globals.client().await?, output)).await,
         Noun::Events(command) => Box::pin(events::run(command, &globals.client().await?, output)).await,
         Noun::Dead(command) => Box::pin(dead::run(command, &globals.client().await?, output)).await,
-        Noun::Run(command) => Box::pin(run::run(command, output)).await,
+        Noun::Run(command) => Box::pin(run::run(*command, output)).await,
         Noun::Completions(command) => completions::run(&command, output),
     }
 }

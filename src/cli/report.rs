@@ -123,6 +123,18 @@ fn deploy_text(report: &DeployReport) -> String {
             format!("{} {:?} at {}", bytes(partition.size), partition.label, partition.start),
         ]);
     }
+    for duplicate in &report.duplicates {
+        rows.add_row([
+            "duplicate".to_owned(),
+            format!("{} {} is on {} too", duplicate.kind, duplicate.value, disk_text(&duplicate.other_disk)),
+        ]);
+    }
+    for unexamined in &report.unexamined {
+        rows.add_row([
+            "not searched for duplicates".to_owned(),
+            format!("{}: {}", disk_text(&unexamined.disk), unexamined.error.message),
+        ]);
+    }
     table_text(&rows)
 }
 

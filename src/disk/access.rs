@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 
 use super::identity::Identity;
-use super::{Disk, DiskError, OpenDisk, discovery, sysfs};
+use super::{Disk, DiskError, OpenDisk, ReadDisk, discovery, sysfs};
 
 /// `RAMFS_MAGIC` of `linux/magic.h`: what a root file system in memory is where the kernel has no tmpfs.
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
@@ -81,11 +81,24 @@ impl Access {
     /// # Errors
     /// When the disk was not given to this process, is in use or read-only, is no longer the one that was found, or fails.
     pub fn open(&self, disk: &Disk) -> Result<OpenDisk, DiskError> {
+        self.check_given(disk)?;
+        OpenDisk::open(disk.clone())
+    }
+
+    /// Opens a disk for reading. Blocks.
+    ///
+    /// # Errors
+    /// When the disk was not given to this process, is in use, is no longer the one that was found, or fails.
+    pub fn open_to_read(&self, disk: &Disk) -> Result<ReadDisk, DiskError> {
+        self.check_given(disk)?;
+        ReadDisk::open(disk.clone())
+    }
+
+    fn check_given(&self, disk: &Disk) -> Result<(), DiskError> {
         if self.was_given(disk) {
-            OpenDisk::open(disk.clone())
-        } else {
-            Err(DiskError::NotAllowed { disk: disk.name().to_owned(), given: self.given() })
+            return Ok(());
         }
+        Err(DiskError::NotAllowed { disk: disk.name().to_owned(), given: self.given() })
     }
 
     fn was_given(&self, disk: &Disk) -> bool {

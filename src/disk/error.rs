@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use nix::libc;
 
 use crate::meter::Cancelled;
+use crate::partition_table::Problem;
 use crate::wire::{Coded, ErrorCode};
 
 /// A disk cannot be found, chosen, opened, erased or read.
@@ -150,13 +151,13 @@ pub enum DiskError {
         found: u8,
     },
 
-    /// It has a partition table that makes no sense there.
-    #[error("the partition table of {disk} makes no sense there: {reason}")]
+    /// It has no partition table, or one that is of no use on it.
+    #[error("{disk} {problem}")]
     BadPartitionTable {
         /// The disk.
         disk: String,
         /// What is wrong.
-        reason: String,
+        problem: Problem,
     },
 }
 

@@ -3,13 +3,11 @@
 //! The same places are erased in each partition, so that a new one that begins where an old one did does not find an old file
 //! system there, or the member of an array that assembles itself.
 
-use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::time::Instant;
 
 use super::identity::Identity;
 use super::region::{Region, merged};
-use super::{DiskError, OpenDisk, erase, gpt, sysfs};
+use super::{DiskError, OpenDisk, erase, sysfs, table};
 use crate::meter::Meter;
 use crate::wire::CleanStep;
 use crate::wire::report::{EraseMethod, EraseReport};
@@ -54,18 +52,12 @@ fn marks(extent: Region) -> Vec<Region> {
     spots.chain([head, tail]).flatten().filter_map(|region| region.within(extent)).collect()
 }
 
-/// The partitions by every table that can be read, and those that the kernel knows.
+/// The partitions by every table that can be read, and those that the kernel knows: it alone tells logical ones, which lie within
+/// an extended one.
 fn partitions(disk: &OpenDisk) -> Result<Vec<Region>, DiskError> {
-    let gpt = match gpt::read_partitions(disk) {
-        Ok(partitions) => partitions,
-        // It goes with the rest.
-        Err(DiskError::BadPartitionTable { .. }) => Vec::new(),
-        Err(error) => return Err(error),
-    };
-    let gpt = gpt.iter().filter_map(|one| Region::new(one.start, one.start.saturating_add(one.size)));
-    let mbr = read_mbr(disk).map_err(|source| disk.fault_at("read", 0, source))?;
-    let mbr = mbr.map_or_else(Vec::new, |mbr| primary_partitions(&mbr, disk.logical_sector()));
-    Ok(gpt.chain(mbr).chain(kernel_partitions(disk)).collect())
+    let told = table::read_any_partitions(disk)?;
+    let told = told.iter().filter_map(|one| Region::new(one.start, one.start.saturating_add(one.size)));
+    Ok(told.chain(kernel_partitions(disk)).collect())
 }
 
 fn kernel_partitions(disk: &OpenDisk) -> Vec<Region> {
@@ -77,31 +69,6 @@ fn kernel_partitions(disk: &OpenDisk) -> Vec<Region> {
         Region::new(start, start.saturating_add(bytes("size")?))
     };
     partitions.into_iter().filter_map(extent).collect()
-}
-
-fn read_mbr(disk: &OpenDisk) -> io::Result<Option<[u8; 512]>> {
-    let mut sector = [0; 512];
-    match disk.file().read_exact_at(&mut sector, 0) {
-        Ok(()) => Ok(Some(sector)),
-        // A file that is no whole sector.
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// The four partitions of a master boot record. Logical ones lie within one of them, and only the kernel tells them.
-fn primary_partitions(mbr: &[u8; 512], sector: u32) -> Vec<Region> {
-    /// The type that says that there is a GPT.
-    const PROTECTIVE: u8 = 0xee;
-    if mbr[510..] != [0x55, 0xaa] {
-        return Vec::new();
-    }
-    let number = |entry: &[u8], at: usize| {
-        u64::from(u32::from_le_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]]))
-            * u64::from(sector)
-    };
-    let entries = mbr[446..510].chunks_exact(16).filter(|entry| ![0, PROTECTIVE].contains(&entry[4]));
-    entries.filter_map(|entry| Region::new(number(entry, 8), number(entry, 8) + number(entry, 12))).collect()
 }
 
 #[cfg(test)]
@@ -138,21 +105,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn reads_a_master_boot_record() {
-        let mut mbr = [0; 512];
-        mbr[510..].copy_from_slice(&[0x55, 0xaa]);
-        for (entry, kind) in mbr[446..510].chunks_exact_mut(16).zip([0x83, 0xee, 0x00, 0x0f]) {
-            entry[4] = kind;
-            entry[8..12].copy_from_slice(&2048_u32.to_le_bytes());
-            entry[12..].copy_from_slice(&u32::from(kind).to_le_bytes());
-        }
-        let found = primary_partitions(&mbr, 512);
-        assert_eq!(found, [0x83, 0x0f].map(|length| Region { start: MIB, end: MIB + length * 512 }));
-        mbr[510] = 0;
-        assert!(primary_partitions(&mbr, 512).is_empty());
-    }
-
     proptest! {
         #[test]
         fn regions_lie_on_the_disk(size in any::<u64>(), extents in prop::collection::vec((any::<u64>(), any::<u64>()), 0..6)) {
@@ -160,15 +112,6 @@ mod tests {
             let regions = regions(size, &partitions);
             prop_assert!(regions.iter().all(|region| region.start < region.end && region.end <= size));
             prop_assert_eq!(regions.is_empty(), size == 0);
-        }
-
-        #[test]
-        fn any_boot_record_is_read(bytes in prop::collection::vec(any::<u8>(), 512)) {
-            let mut mbr = [0; 512];
-            mbr.copy_from_slice(&bytes);
-            mbr[510..].copy_from_slice(&[0x55, 0xaa]);
-            let found = primary_partitions(&mbr, 4096);
-            prop_assert!(found.iter().all(|region| region.start < region.end));
         }
     }
 }

@@ -4,23 +4,25 @@
 
 mod access;
 mod discovery;
+mod duplicates;
 mod erase;
 mod error;
-mod gpt;
 mod hints;
 mod identity;
 mod metadata;
 mod open;
 mod region;
 mod sysfs;
+mod table;
 mod usage;
 mod verify;
 
 pub use access::Access;
+pub use duplicates::{Duplicates, find_duplicates};
 pub use erase::erase;
 pub use error::DiskError;
-pub use gpt::read_partitions;
 pub use hints::{choose_root, split_skipped};
 pub use identity::Disk;
 pub use metadata::erase_metadata;
-pub use open::OpenDisk;
+pub use open::{OpenDisk, ReadDisk};
+pub use table::read_layout;

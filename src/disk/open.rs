@@ -1,8 +1,9 @@
-//! A disk that is open.
+//! A disk that is open, to read or also to write.
 
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::ops::Deref;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 
 use nix::libc;
 
@@ -10,12 +11,25 @@ use super::identity::Identity;
 use super::{Disk, DiskError, discovery, sysfs, usage};
 use crate::ioctl;
 
-/// A disk that is open for reading and writing, and for nobody else that asks. Everything here blocks.
+/// A disk that is open for reading and writing, and for nobody else that asks. It can be read like any [`ReadDisk`]. Everything
+/// here blocks.
 #[derive(Debug)]
-pub struct OpenDisk {
+pub struct OpenDisk(ReadDisk);
+
+/// A disk that is open for reading. Everything here blocks.
+#[derive(Debug)]
+pub struct ReadDisk {
     disk: Disk,
     file: File,
     sector: u32,
+}
+
+impl Deref for OpenDisk {
+    type Target = ReadDisk;
+
+    fn deref(&self) -> &ReadDisk {
+        &self.0
+    }
 }
 
 impl OpenDisk {
@@ -30,50 +44,13 @@ impl OpenDisk {
             Identity::Block { .. } => open_block_device(&disk)?,
             Identity::File { .. } => open_file(&disk)?,
         };
-        let mut open = Self { disk, file, sector: discovery::FILE_SECTOR };
-        open.recheck()?;
-        if open.is_block_device() {
-            open.sector =
-                ioctl::logical_sector(&open.file).map_err(|source| open.fault("examine", source))?;
-        }
-        Ok(open)
-    }
-
-    /// The disk as it was found.
-    #[must_use]
-    pub fn disk(&self) -> &Disk {
-        &self.disk
+        Ok(Self(ReadDisk::of(disk, file)?))
     }
 
     /// The disk, to read and write.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
-    }
-
-    /// Its size in bytes.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        self.disk.size()
-    }
-
-    /// Bytes in a logical sector.
-    #[must_use]
-    pub fn logical_sector(&self) -> u32 {
-        self.sector
-    }
-
-    /// Checks again that it is the disk that was chosen, and that nobody else uses it. Call it right before each destructive act.
-    ///
-    /// # Errors
-    /// [`DiskError::Changed`], [`DiskError::InUse`], and when the kernel does not say.
-    pub fn recheck(&self) -> Result<(), DiskError> {
-        let metadata = self.file.metadata().map_err(|source| self.fault("examine", source))?;
-        match self.disk.known_by() {
-            Identity::File { device, inode } => self.check_file(&metadata, device, inode)?,
-            Identity::Block { device, sequence } => self.check_block_device(&metadata, device, sequence)?,
-        }
-        check_unused(&self.disk)
     }
 
     /// Returns once all that was written is on the medium, and nothing of it in the page cache.
@@ -106,6 +83,67 @@ impl OpenDisk {
             )),
             Err(source) => Err(self.fault("read the partition table anew of", source)),
         }
+    }
+}
+
+impl ReadDisk {
+    /// Only [`Access`](super::Access) may call this, once it knows that the disk was given to this process.
+    pub(super) fn open(disk: Disk) -> Result<Self, DiskError> {
+        check_unused(&disk)?;
+        let file = open_path(&disk, OpenOptions::new().read(true), 0)?;
+        Self::of(disk, file)
+    }
+
+    /// Checks that what was opened is the disk that was found.
+    fn of(disk: Disk, file: File) -> Result<Self, DiskError> {
+        let mut open = Self { disk, file, sector: discovery::FILE_SECTOR };
+        open.recheck()?;
+        if open.is_block_device() {
+            open.sector =
+                ioctl::logical_sector(&open.file).map_err(|source| open.fault("examine", source))?;
+        }
+        Ok(open)
+    }
+
+    /// The disk as it was found.
+    #[must_use]
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// Its size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.disk.size()
+    }
+
+    /// Bytes in a logical sector.
+    #[must_use]
+    pub fn logical_sector(&self) -> u32 {
+        self.sector
+    }
+
+    /// Up to `length` bytes from `offset`, fewer only where the disk ends.
+    pub(super) fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>, DiskError> {
+        let left = usize::try_from(self.size().saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; length.min(left)];
+        self.file
+            .read_exact_at(&mut bytes, offset)
+            .map_err(|source| self.fault_at("read", offset, source))?;
+        Ok(bytes)
+    }
+
+    /// Checks again that it is the disk that was chosen, and that nobody else uses it. Call it right before each destructive act.
+    ///
+    /// # Errors
+    /// [`DiskError::Changed`], [`DiskError::InUse`], and when the kernel does not say.
+    pub fn recheck(&self) -> Result<(), DiskError> {
+        let metadata = self.file.metadata().map_err(|source| self.fault("examine", source))?;
+        match self.disk.known_by() {
+            Identity::File { device, inode } => self.check_file(&metadata, device, inode)?,
+            Identity::Block { device, sequence } => self.check_block_device(&metadata, device, sequence)?,
+        }
+        check_unused(&self.disk)
     }
 
     /// What errors call it.
@@ -175,7 +213,7 @@ impl OpenDisk {
 /// With `O_EXCL` the kernel refuses a block device that is mounted, used as swap, or held by another device or process, and refuses
 /// it to them as long as it is open.
 fn open_block_device(disk: &Disk) -> Result<File, DiskError> {
-    let file = open_path(disk, libc::O_EXCL)?;
+    let file = open_path(disk, OpenOptions::new().read(true).write(true), libc::O_EXCL)?;
     match ioctl::is_read_only(&file) {
         Ok(false) => Ok(file),
         Ok(true) => Err(read_only(disk, "the kernel says so")),
@@ -187,7 +225,7 @@ fn open_block_device(disk: &Disk) -> Result<File, DiskError> {
 
 /// Files are kept from other agents on this system by a lock.
 fn open_file(disk: &Disk) -> Result<File, DiskError> {
-    let file = open_path(disk, 0)?;
+    let file = open_path(disk, OpenOptions::new().read(true).write(true), 0)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(in_use(disk, "another process has locked it")),
@@ -195,10 +233,9 @@ fn open_file(disk: &Disk) -> Result<File, DiskError> {
     }
 }
 
-fn open_path(disk: &Disk, flags: i32) -> Result<File, DiskError> {
+fn open_path(disk: &Disk, how: &mut OpenOptions, flags: i32) -> Result<File, DiskError> {
     // The name is a real path: a link there is not the disk that was found.
-    let flags = flags | libc::O_NOFOLLOW;
-    let opened = OpenOptions::new().read(true).write(true).custom_flags(flags).open(disk.name());
+    let opened = how.custom_flags(flags | libc::O_NOFOLLOW).open(disk.name());
     opened.map_err(|source| match source.raw_os_error() {
         Some(libc::EBUSY | libc::ETXTBSY) => in_use(disk, "another process or device holds it"),
         Some(libc::EROFS | libc::EACCES | libc::EPERM) => read_only(disk, &source.to_string()),

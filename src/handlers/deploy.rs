@@ -7,10 +7,11 @@ use backon::{BlockingRetryable as _, ConstantBuilder};
 
 use super::{Context, HandlerError, Steps};
 use crate::blocking;
-use crate::disk::{self, Access, Disk, DiskError, OpenDisk};
-use crate::image::{self, Image, ImageError, Proxies, Target, Written};
+use crate::disk::{self, Access, Disk, DiskError, Duplicates, OpenDisk};
+use crate::image::{self, Image, ImageError, Target, Written};
 use crate::meter::Meter;
-use crate::wire::report::{DeployReport, Output, Partition};
+use crate::partition_table::Layout;
+use crate::wire::report::{DeployReport, Duplicate, Output, UnexaminedDisk};
 use crate::wire::{Coded as _, DeploySpec, ErrorCode};
 
 pub(super) const STEPS: usize = 3;
@@ -29,7 +30,7 @@ pub(super) async fn deploy(
     let (open, written) =
         steps.run("write_image", async |meter| write(spec, &chosen, context, &meter).await).await?;
     // A whole and verified image is on the disk. To stop now would only leave open what became of it.
-    let layout = steps.finish("verify_partitions", async |_| verify(open).await).await?;
+    let verified = steps.finish("verify_partitions", async |_| verify(open, &context.access).await).await?;
     *output = Some(Output::Deploy(Box::new(DeployReport {
         root_device: chosen.identity(),
         image_source: spec.image_source.to_string(),
@@ -38,8 +39,10 @@ pub(super) async fn deploy(
         image_bytes: written.bytes,
         image_checksum: written.checksum,
         bytes_per_second: written.bytes_per_second(),
-        partitions: layout.partitions,
-        partition_table_reread: layout.reread,
+        partitions: verified.layout.partitions,
+        partition_table_reread: verified.reread,
+        duplicates: verified.duplicates.found,
+        unexamined: verified.duplicates.unexamined,
     })));
     Ok(())
 }
@@ -81,12 +84,11 @@ fn image_of(spec: &DeploySpec, settings: &image::Settings) -> Result<Image, Hand
     if let Some(authorization) = &spec.image_request_authorization {
         connection.headers.push(("Authorization".to_owned(), authorization.clone()));
     }
-    if spec.image_http_proxy.is_some() || spec.image_https_proxy.is_some() {
-        connection.proxies = Proxies {
-            http: spec.image_http_proxy.clone(),
-            https: spec.image_https_proxy.clone(),
-            no_proxy: spec.image_no_proxy.clone().unwrap_or_default(),
-        };
+    let proxies = &mut connection.proxies;
+    proxies.http = spec.image_http_proxy.clone().or_else(|| proxies.http.take());
+    proxies.https = spec.image_https_proxy.clone().or_else(|| proxies.https.take());
+    if let Some(no_proxy) = &spec.image_no_proxy {
+        proxies.no_proxy = no_proxy.clone();
     }
     Ok(Image {
         source: spec.image_source.clone(),
@@ -98,35 +100,55 @@ fn image_of(spec: &DeploySpec, settings: &image::Settings) -> Result<Image, Hand
     })
 }
 
-/// What the disk looks like after an image was written to it.
-struct Layout {
-    partitions: Vec<Partition>,
+/// What the disk looks like after an image was written to it, and beside the others.
+struct Verified {
+    layout: Layout,
     reread: bool,
+    duplicates: Duplicates,
 }
 
 /// Reads the partitions back from the disk. A disk that has none, or whose kernel does not take them, is not left bootable.
-async fn verify(open: Arc<OpenDisk>) -> Result<Layout, HandlerError> {
+async fn verify(open: Arc<OpenDisk>, access: &Access) -> Result<Verified, HandlerError> {
+    let access = access.clone();
     blocking::run(move || {
-        let layout = read_layout(&open);
-        if layout.is_err()
-            && let Err(error) = target(&open).and_then(image::withdraw)
-        {
-            let disk = &open.disk().facts().name;
-            tracing::error!(disk, %error, "an image that is no use may have kept its partition table");
-        }
-        layout
+        let (layout, reread) = read_back(&open).map_err(|error| withdraw(&open, error))?;
+        let duplicates = duplicates(&access, &open, &layout);
+        Ok(Verified { layout, reread, duplicates })
     })
     .await
 }
 
-fn read_layout(open: &OpenDisk) -> Result<Layout, HandlerError> {
-    let partitions = disk::read_partitions(open)?;
-    if partitions.is_empty() {
-        let disk = open.disk().facts().name.clone();
-        return Err(HandlerError::NoPartitions { disk, sector: open.logical_sector() });
+fn read_back(open: &OpenDisk) -> Result<(Layout, bool), DiskError> {
+    Ok((disk::read_layout(open)?, reread(open)?))
+}
+
+/// Disks that have the same identifiers are a matter for people: the image is what was asked for.
+fn duplicates(access: &Access, open: &OpenDisk, layout: &Layout) -> Duplicates {
+    let root = open.disk().identity();
+    let duplicates = disk::find_duplicates(access, open, layout).unwrap_or_else(|error| Duplicates {
+        found: Vec::new(),
+        unexamined: vec![UnexaminedDisk { disk: root.clone(), error: error.report() }],
+    });
+    for Duplicate { kind, value, other_disk, .. } in &duplicates.found {
+        let (disk, other) = (&root.name, &other_disk.name);
+        tracing::warn!(disk, other, %kind, value, "another disk has the same identifier");
     }
-    let reread = reread(open)?;
-    Ok(Layout { partitions, reread })
+    for UnexaminedDisk { disk, error } in &duplicates.unexamined {
+        tracing::warn!(disk = disk.name, %error, "not searched for identifiers of the image");
+    }
+    duplicates
+}
+
+/// Takes the partition table away again, and says why.
+fn withdraw(open: &OpenDisk, why: DiskError) -> HandlerError {
+    match target(open).and_then(image::withdraw) {
+        Ok(()) => HandlerError::Withdrawn(why),
+        Err(error) => {
+            let disk = &open.disk().facts().name;
+            tracing::error!(disk, %error, "an image that is no use may have kept its partition table");
+            why.into()
+        }
+    }
 }
 
 /// Whoever watches disks opens the partitions of one that was written, for a moment.
@@ -140,4 +162,32 @@ fn reread(open: &OpenDisk) -> Result<bool, DiskError> {
 
 fn target(open: &OpenDisk) -> Result<Target, ImageError> {
     Target::of(open.disk().facts().name.clone(), open.file(), open.size(), open.logical_sector())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Digest, Secret};
+
+    #[test]
+    fn what_a_spec_says_of_the_way_to_an_image_counts_more_than_the_settings() {
+        let spec = DeploySpec::new("http://h/image".parse().unwrap(), Digest::Sha256([0; 32]));
+        let mut settings = image::Settings::default();
+        settings.connection.proxies.http = Some("all:3128".parse().unwrap());
+        settings.connection.proxies.https = Some("all:3129".parse().unwrap());
+        settings.connection.proxies.no_proxy = "all.net".parse().unwrap();
+        assert_eq!(image_of(&spec, &settings).unwrap().connection, settings.connection);
+
+        let spec = DeploySpec {
+            image_http_proxy: Some("own:3128".parse().unwrap()),
+            image_no_proxy: Some("own.net".parse().unwrap()),
+            image_request_authorization: Some(Secret::new("Bearer abc")),
+            ..spec
+        };
+        let connection = image_of(&spec, &settings).unwrap().connection;
+        assert_eq!(connection.proxies.http, spec.image_http_proxy);
+        assert_eq!(connection.proxies.https, settings.connection.proxies.https);
+        assert_eq!(Some(connection.proxies.no_proxy), spec.image_no_proxy);
+        assert_eq!(connection.headers, [("Authorization".to_owned(), Secret::new("Bearer abc"))]);
+    }
 }

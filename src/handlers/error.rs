@@ -32,16 +32,9 @@ pub enum HandlerError {
         /// How many disks are to be left alone.
         skipped: usize,
     },
-    /// The image has been written and is no use on this disk.
-    #[error(
-        "the image is on {disk} and no partition of it can be used there, so its partition table was removed again; expected a GPT for sectors of {sector} bytes"
-    )]
-    NoPartitions {
-        /// The disk.
-        disk: String,
-        /// Bytes in a logical sector of it.
-        sector: u32,
-    },
+    /// The image has been written and is of no use on this disk.
+    #[error("the image was written and is of no use, so its partition table was removed again")]
+    Withdrawn(#[source] DiskError),
 }
 
 impl HandlerError {
@@ -56,12 +49,11 @@ impl Coded for HandlerError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::Cancelled(_) => ErrorCode::Cancelled,
-            Self::Disk(error) => error.code(),
+            Self::Disk(error) | Self::Withdrawn(error) => error.code(),
             Self::Image(error) => error.code(),
             Self::Hardware(error) => error.code(),
             Self::Spec(error) => error.code(),
             Self::NothingToErase { .. } => ErrorCode::NothingToErase,
-            Self::NoPartitions { .. } => ErrorCode::ImageNotBootable,
         }
     }
 }

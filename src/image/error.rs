@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
-use super::decode::{Container, Qcow2Flaw};
+use super::decode::{Container, ImageKind, Qcow2Flaw};
 use super::digest::BadChecksumFile;
 use crate::meter::Cancelled;
+use crate::partition_table::Problem;
 use crate::wire::{Coded, Digest, DigestAlgorithm, ErrorCode, ImageFormat, ImageUrl, ProxyUrl};
 
 /// An image could not be fetched, was not what it was said to be, or could not be written. The disk does not boot then.
@@ -149,6 +150,8 @@ pub enum ImageError {
         received: u64,
         /// Why.
         reason: String,
+        /// What it comes to when it happens again and again.
+        code: ErrorCode,
     },
 
     /// It took too long.
@@ -263,14 +266,16 @@ pub enum ImageError {
     },
 
     /// A compressed image with something else than a raw one within.
-    #[error("{url} is {found} within {format}; expected a raw image within: serve the {found} as it is")]
+    #[error(
+        "{url} is {found} within {format}; expected a raw image within: compress the disk itself, or serve what is within as it is"
+    )]
     Within {
         /// What was fetched.
         url: Box<ImageUrl>,
         /// What it is compressed with.
         format: ImageFormat,
         /// What is within.
-        found: ImageFormat,
+        found: ImageKind,
     },
 
     /// A compressed stream that is cut, damaged, or goes on behind its end.
@@ -289,6 +294,19 @@ pub enum ImageError {
         "{url} needs more memory to decode than an agent has for it; compress it with a smaller {format} dictionary or window (up to 64 MiB for xz, 128 MiB for zstd)"
     )]
     CodecMemory {
+        /// What was fetched.
+        url: Box<ImageUrl>,
+        /// What it is compressed with.
+        format: ImageFormat,
+        /// What the codec says.
+        source: io::Error,
+    },
+
+    /// A compressed stream that asks for what is not there.
+    #[error(
+        "{url} asks for more than {format} gives by itself: a dictionary, a filter or a check that is not known here; compress it without"
+    )]
+    CodecFeature {
         /// What was fetched.
         url: Box<ImageUrl>,
         /// What it is compressed with.
@@ -346,13 +364,25 @@ pub enum ImageError {
         source: io::Error,
     },
 
+    /// Not the image of a disk like the one at hand.
+    #[error("{url} {problem}")]
+    Layout {
+        /// What was fetched.
+        url: Box<ImageUrl>,
+        /// Why.
+        problem: Box<Problem>,
+    },
+
     /// Not the image of a disk that boots.
     #[error(
-        "{url} begins with neither a GPT nor an MBR, but with {begins_with}; expected a raw whole-disk image"
+        "{url}{} begins with neither a GPT nor an MBR, but with {begins_with}; expected a raw whole-disk image",
+        .within.map_or_else(String::new, |format| format!(", decoded by {format},"))
     )]
     NotBootable {
         /// What was fetched.
         url: Box<ImageUrl>,
+        /// What it is compressed with.
+        within: Option<ImageFormat>,
         /// Its first bytes, escaped.
         begins_with: String,
     },
@@ -443,7 +473,7 @@ impl Coded for ImageError {
             Self::Redirect { .. } | Self::Status { .. } | Self::ProxyRefused { .. } => ErrorCode::HttpStatus,
             Self::Encoded { .. } => ErrorCode::ImageUnsupported,
             Self::NoRanges { .. } => ErrorCode::ImageNeedsSpool,
-            Self::StartOver { .. } => ErrorCode::HttpChanged,
+            Self::StartOver { code, .. } => *code,
             Self::Deadline { .. } => ErrorCode::HttpDeadline,
             // One that may pass makes it worth to try them all again.
             Self::NoMirror { failures } => {
@@ -464,12 +494,12 @@ impl Coded for ImageError {
             | Self::FormatNotAllowed { .. }
             | Self::Within { .. } => ErrorCode::ImageFormat,
             Self::Compressed { .. } => ErrorCode::ImageCorrupt,
-            Self::CodecMemory { .. } => ErrorCode::ImageUnsupported,
+            Self::CodecMemory { .. } | Self::CodecFeature { .. } => ErrorCode::ImageUnsupported,
             Self::DigestRequired { .. } | Self::WeakDigest { .. } => ErrorCode::DigestRequired,
             Self::ChecksumFile { .. } => ErrorCode::ChecksumFile,
             Self::NeedsSpool { .. } => ErrorCode::ImageNeedsSpool,
             Self::Spool { .. } => ErrorCode::FileUnreadable,
-            Self::NotBootable { .. } => ErrorCode::ImageNotBootable,
+            Self::NotBootable { .. } | Self::Layout { .. } => ErrorCode::ImageNotBootable,
             Self::Qcow2 { flaw, .. } => flaw.code(),
             Self::DigestMismatch { .. } => ErrorCode::DigestMismatch,
             Self::ReadBack { .. } => ErrorCode::ReadBackMismatch,

@@ -1,7 +1,9 @@
-//! The streaming image pipeline: source -> sniff -> digest -> write -> commit, with no whole image in memory or on another disk.
+//! The streaming image pipeline: source -> digest -> decode -> write -> commit, in one pass, with no whole image in memory or on
+//! another disk.
 //!
-//! Nothing here chooses a disk: [`write`] is given an open one. What makes a disk bootable lies at its two ends, so those are
-//! zeroed first and written last, once the digest is right ([`commit`]).
+//! A source is a server or a file ([`Image`]); what comes is hashed as served, decoded, and put in its place on the disk. Nothing here
+//! chooses a disk: [`write()`] is given an open one. What makes a disk bootable lies at its two ends, so those are zeroed first and
+//! written last, once the digest is right.
 
 mod buffer;
 mod decode;
@@ -12,9 +14,13 @@ mod pipeline;
 mod request;
 mod source;
 mod spool;
+#[doc(hidden)]
+pub mod stage;
 mod write;
 
-pub use decode::{Compression, Container, Qcow2Flaw, Table};
+#[cfg(any(test, fuzzing))]
+pub(crate) use decode::qcow2::memory::fuzz as fuzz_qcow2;
+pub use decode::{Compression, Container, ImageKind, Qcow2Flaw, Table};
 pub use digest::{BadChecksumFile, find_in_checksum_file};
 pub use error::ImageError;
 pub use options::ImageOptions;

@@ -22,7 +22,7 @@ const BUFFERS: usize = 12;
 /// How often an image is fetched from its beginning before it is given up.
 const PASSES: u32 = 4;
 /// Buffers between two stages.
-const QUEUED: usize = 4;
+pub(super) const QUEUED: usize = 4;
 
 /// An image that was written, durable and bootable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ impl Pass<'_> {
         self.meter.begin_image(source.length());
 
         let (stages, input) = self.start_stages(plan, source.url());
-        let fed = or_cancelled(self.meter, self.feed(&mut source, head, input)).await;
+        let fed = or_cancelled(self.meter, feed(&mut source, head, input, self.meter)).await;
         // The stages have ended before this returns, whatever happened.
         let stages = stages.join().await;
         // A source that failed is why the decoder found the end of its input too early. A stage that failed is no fault of the source,
@@ -136,9 +136,10 @@ impl Pass<'_> {
         let (uncommitted, digest) = stages.map_err(|error| self.doubted(error, &source))?;
         let verified =
             self.expected.verify(source.url(), digest).map_err(|error| self.doubted(error, &source))?;
+        source.approve();
         let bytes = uncommitted.length();
-        let meter = self.meter.clone();
-        blocking::run(move || uncommitted.commit(verified, &meter)).await?;
+        let (url, meter) = (source.url().clone(), self.meter.clone());
+        blocking::run(move || uncommitted.commit(verified, &url, &meter)).await?;
         Ok(Written {
             format,
             source_bytes: source.received(),
@@ -222,21 +223,6 @@ impl Pass<'_> {
         }
     }
 
-    /// Sends the image through the stages, until it ends or they do.
-    async fn feed(&self, source: &mut Source, head: Buffer, input: Sender<Buffer>) -> Result<(), ImageError> {
-        let mut pool = Pool::new(BUFFERS);
-        let mut buffer = head;
-        while !buffer.bytes().is_empty() {
-            self.meter.received(as_u64(buffer.bytes().len()), source.attempt());
-            if input.send(buffer).await.is_err() {
-                break;
-            }
-            buffer = pool.take().await;
-            source.fill(&mut buffer).await?;
-        }
-        Ok(())
-    }
-
     fn start_stages(&self, plan: Plan, url: &ImageUrl) -> (Stages, Sender<Buffer>) {
         let (to_digester, from_source) = channel(QUEUED);
         let (to_decoder, from_digester) = channel(QUEUED);
@@ -254,8 +240,28 @@ impl Pass<'_> {
     }
 }
 
+/// Sends the image through the stages, until it ends or they do.
+pub(super) async fn feed(
+    source: &mut Source,
+    head: Buffer,
+    input: Sender<Buffer>,
+    meter: &Meter,
+) -> Result<(), ImageError> {
+    let mut pool = Pool::new(BUFFERS);
+    let mut buffer = head;
+    while !buffer.bytes().is_empty() {
+        meter.received(as_u64(buffer.bytes().len()), source.attempt());
+        if input.send(buffer).await.is_err() {
+            break;
+        }
+        buffer = pool.take().await;
+        source.fill(&mut buffer).await?;
+    }
+    Ok(())
+}
+
 /// The first MiB, or the whole of a smaller image.
-async fn first_of(source: &mut Source) -> Result<Buffer, ImageError> {
+pub(super) async fn first_of(source: &mut Source) -> Result<Buffer, ImageError> {
     let mut head = Pool::new(1).take().await;
     source.fill(&mut head).await?;
     Ok(head)

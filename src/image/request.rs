@@ -99,7 +99,7 @@ pub struct Limits {
     pub stall: Duration,
     /// From the first request to the last byte of the image, all tries together.
     pub deadline: Duration,
-    /// Tries in a row that bring no byte; one that brings some begins the count anew.
+    /// Tries in a row at one server that bring no byte; one that brings some begins the count anew.
     pub tries: u32,
     /// Before the second try; doubled for each one after it, with jitter, up to `backoff_max`.
     pub backoff: Duration,

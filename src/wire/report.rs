@@ -156,18 +156,80 @@ pub struct DeployReport {
     pub partitions: Vec<Partition>,
     /// Whether the kernel has read the new partition table. Files and devices without partitions have none to read.
     pub partition_table_reread: bool,
+    /// Identifiers of the disk that stand on another disk of the node too. Whoever mounts or boots by one of them may get either.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub duplicates: Vec<Duplicate>,
+    /// Disks that could not be searched for duplicates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unexamined: Vec<UnexaminedDisk>,
 }
 
-/// One partition.
+/// An identifier that stands on two disks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Duplicate {
+    /// What it identifies.
+    pub kind: DuplicateKind,
+    /// The identifier, as `blkid` writes it.
+    pub value: String,
+    /// The partition of the root device that has it. None if it is the disk that has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<u32>,
+    /// The other disk.
+    pub other_disk: DiskIdentity,
+    /// The partition there that has it. None if it is the disk that has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_partition: Option<u32>,
+}
+
+/// What an identifier identifies, by the names of `lsblk` and `blkid`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DuplicateKind {
+    /// A partition table: the GUID of a GPT, the identifier of an MBR.
+    Ptuuid,
+    /// A partition.
+    Partuuid,
+    /// A file system, a swap area, or a container.
+    Uuid,
+    /// The same, by the label that people gave it.
+    Label,
+    /// A kind that this reader is too old to know.
+    #[serde(other)]
+    Unknown,
+}
+
+impl std::fmt::Display for DuplicateKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ptuuid => "PTUUID",
+            Self::Partuuid => "PARTUUID",
+            Self::Uuid => "UUID",
+            Self::Label => "LABEL",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// A disk of which it is not known whether it has a duplicate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UnexaminedDisk {
+    /// The disk.
+    pub disk: DiskIdentity,
+    /// Why.
+    pub error: ErrorReport,
+}
+
+/// One partition. An MBR has numbers where a GPT has GUIDs: they are written as `lsblk` does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Partition {
     /// Its number, from 1.
     pub number: u32,
-    /// Its GPT type GUID.
+    /// Its type, `PARTTYPE` of lsblk: a GUID, or the number of an MBR such as `0x83`.
     pub type_guid: String,
-    /// Its unique GUID.
+    /// What tells it from all others, `PARTUUID` of lsblk: a GUID, or the identifier of an MBR and the number of the partition such as
+    /// `6c6fab1e-01`.
     pub guid: String,
-    /// Its label.
+    /// Its label, which partitions of an MBR do not have.
     pub label: String,
     /// Where it begins, in bytes.
     pub start: u64,

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -57,26 +58,39 @@ pub struct DiskImage {
 /// # Errors
 /// When a tool is missing or fails: names it, and says what it said.
 pub fn build(dir: &Path, size_mib: u64) -> anyhow::Result<DiskImage> {
-    ensure!(
-        size_mib >= MIN_MIB,
-        "an image of {size_mib} MiB has no room for its partitions; it needs {MIN_MIB} MiB"
-    );
     let path = dir.join("disk.img");
     let parts = dir.join("disk.img.parts");
     fs::create_dir_all(&parts).with_context(|| format!("cannot make {}", parts.display()))?;
 
-    let root_mib = size_mib - ESP_MIB - 2 * EDGE_MIB;
-    let esp = build_esp(&parts)?;
-    let root = build_root(&parts, root_mib)?;
-
-    empty_file(&path, size_mib * MIB)?;
-    partition(&path, root_mib)?;
-    place(&esp, &path, EDGE_MIB * MIB)?;
-    place(&root, &path, (EDGE_MIB + ESP_MIB) * MIB)?;
+    let room = build_frame(&path, size_mib)?;
+    let root = build_root(&parts, (room.end - room.start) / MIB)?;
+    place(&root, &path, room.start)?;
     fs::remove_dir_all(&parts).with_context(|| format!("cannot remove {}", parts.display()))?;
 
     let sha256_hex = sha256_hex(&path)?;
     Ok(DiskImage { path, sha256_hex, size: size_mib * MIB })
+}
+
+/// Builds an image of `size_mib` MiB at `path` whose root partition is a hole, and says where that is. Parts are made in a
+/// directory beside it and removed again.
+///
+/// # Errors
+/// When a tool is missing or fails: names it, and says what it said.
+pub fn build_frame(path: &Path, size_mib: u64) -> anyhow::Result<Range<u64>> {
+    ensure!(
+        size_mib >= MIN_MIB,
+        "an image of {size_mib} MiB has no room for its partitions; it needs {MIN_MIB} MiB"
+    );
+    let parts = path.with_added_extension("frame");
+    fs::create_dir_all(&parts).with_context(|| format!("cannot make {}", parts.display()))?;
+    let root_mib = size_mib - ESP_MIB - 2 * EDGE_MIB;
+    let root_at = EDGE_MIB + ESP_MIB;
+    let esp = build_esp(&parts)?;
+    empty_file(path, size_mib * MIB)?;
+    partition(path, root_mib)?;
+    place(&esp, path, EDGE_MIB * MIB)?;
+    fs::remove_dir_all(&parts).with_context(|| format!("cannot remove {}", parts.display()))?;
+    Ok(root_at * MIB..(root_at + root_mib) * MIB)
 }
 
 /// The SHA-256 of a file, in hex.

@@ -1,7 +1,7 @@
 //! Lab disks: files that stand for the disks of a node.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -16,18 +16,24 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// # Errors
 /// When the file cannot be written; names it.
 pub fn create(path: &Path, bytes: u64) -> anyhow::Result<()> {
+    File::create(path)
+        .and_then(|mut file| fill(&mut file, bytes))
+        .with_context(|| format!("cannot make the lab disk {} of {bytes} bytes", path.display()))
+}
+
+/// Writes so many bytes of [`OLD_DATA`] from where the file stands.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn fill(file: &mut File, bytes: u64) -> io::Result<()> {
     let block = OLD_DATA.repeat(BLOCK_BYTES / OLD_DATA.len());
-    let fill = || {
-        let mut file = File::create(path)?;
-        let mut left = bytes;
-        while left > 0 {
-            let length = usize::try_from(left).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES));
-            file.write_all(&block[..length])?;
-            left -= length as u64;
-        }
-        Ok::<_, std::io::Error>(())
-    };
-    fill().with_context(|| format!("cannot make the lab disk {} of {bytes} bytes", path.display()))
+    let mut left = bytes;
+    while left > 0 {
+        let length = usize::try_from(left).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES));
+        file.write_all(&block[..length])?;
+        left -= length as u64;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

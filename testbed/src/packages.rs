@@ -41,12 +41,22 @@ pub const FLEET: &[Package] = &[
 pub const TESTS: &[Package] = &[
     package("openssl", "/usr/bin/openssl", "certificates for the TLS tests"),
     package("curl", "/usr/bin/curl", "the HTTP client of the commands in the README"),
+    package("squid-openssl", "/usr/sbin/squid", "the proxy of the tests of images; it takes TLS as well"),
     package("jq", "/usr/bin/jq", "reads JSON in the commands of the README"),
     package(
         "qemu-utils",
         "/usr/bin/qemu-img",
         "makes qcow2 images for the image tests, and says what is in them",
     ),
+    package("gdisk", "/sbin/sgdisk", "judges partition tables for the disk tests"),
+    package("xfsprogs", "/sbin/mkfs.xfs", "makes a file system that must be recognised"),
+    package("btrfs-progs", "/sbin/mkfs.btrfs", "makes a file system that must be recognised"),
+    package("cryptsetup-bin", "/sbin/cryptsetup", "makes encrypted containers that must be recognised"),
+    package("bzip2", "/usr/bin/bzip2", "makes compressed images for the image tests"),
+    package("gzip", "/bin/gzip", "makes compressed images for the image tests"),
+    package("lz4", "/usr/bin/lz4", "makes compressed images for the image tests"),
+    package("xz-utils", "/usr/bin/xz", "makes compressed images for the image tests"),
+    package("zstd", "/usr/bin/zstd", "makes compressed images for the image tests"),
     package("mount", "/sbin/losetup", "loop devices for the disk tests"),
     package(
         "python3-pika",
@@ -72,6 +82,25 @@ pub const TESTS: &[Package] = &[
 
 /// What fuzzing needs.
 pub const FUZZ: &[Package] = &[package("g++", "/usr/bin/g++", "builds libFuzzer, which is C++")];
+
+/// What the benchmark of images needs beside [`FLEET`].
+pub const BENCH: &[Package] = &[
+    package("time", "/usr/bin/time", "says how much time and memory a contender took"),
+    package("mount", "/sbin/losetup", "the loop device that contenders write to"),
+    package("qemu-utils", "/usr/bin/qemu-img", "makes the qcow2 images"),
+    package("zstd", "/usr/bin/zstd", "makes the zstd image"),
+    package("pigz", "/usr/bin/pigz", "makes the gzip image"),
+];
+
+/// What the contenders of Farrier need. One that is not to be had is told to be absent.
+pub const PEERS: &[Package] = &[
+    package("curl", "/usr/bin/curl", "fetches images for contenders"),
+    package("bmap-tools", "/usr/bin/bmaptool", "a contender"),
+    package("python3", "/usr/bin/python3", "runs ironic-python-agent"),
+    package("python3.11-venv", "/usr/lib/python3.11/ensurepip", "installs ironic-python-agent"),
+    package("parted", "/usr/sbin/partprobe", "ironic-python-agent looks at partition tables with it"),
+    package("gdisk", "/usr/sbin/sgdisk", "ironic-python-agent moves the backup GPT with it"),
+];
 
 /// Why the packages are not all there.
 #[derive(Debug, thiserror::Error)]

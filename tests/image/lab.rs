@@ -41,6 +41,11 @@ pub(crate) fn disk_like(bytes: usize) -> Vec<u8> {
     let mut image: Vec<u8> =
         (0..bytes.div_ceil(8) as u64).flat_map(|number| (number * 0x9e37_79b9 + 1).to_be_bytes()).collect();
     image.truncate(bytes);
+    // A master boot record with one partition of one sector.
+    image[446..510].fill(0);
+    image[450] = 0x83;
+    image[454] = 1;
+    image[458] = 1;
     image[510..512].copy_from_slice(b"\x55\xaa");
     image
 }

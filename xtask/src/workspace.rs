@@ -5,6 +5,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
+/// The packages whose binaries operators run.
+pub(crate) const PRODUCTS: &[&str] = &["farrier", "farrier-agent", "farrier-coordinator"];
+
 /// Where the sources are and where the binaries go.
 #[derive(Clone, Debug)]
 pub(crate) struct Workspace {
@@ -45,11 +48,13 @@ impl Workspace {
         command
     }
 
-    /// Builds the three release binaries. Cargo shows how far it is.
-    pub(crate) fn build_release(&self) -> anyhow::Result<()> {
-        let packages = ["-p", "farrier", "-p", "farrier-agent", "-p", "farrier-coordinator"];
-        let arguments = [&["build", "--release", "--locked", "--bins"][..], &packages].concat();
-        let status = self.cargo(&arguments).status().context("cannot start cargo")?;
+    /// Builds the release binaries of these packages. Cargo shows how far it is.
+    pub(crate) fn build_release(&self, packages: &[&str]) -> anyhow::Result<()> {
+        let mut cargo = self.cargo(&["build", "--release", "--locked", "--bins"]);
+        for package in packages {
+            cargo.args(["-p", package]);
+        }
+        let status = cargo.status().context("cannot start cargo")?;
         ensure!(status.success(), "the release build has failed");
         Ok(())
     }

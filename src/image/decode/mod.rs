@@ -6,12 +6,13 @@ pub(super) mod qcow2;
 mod raw;
 mod sink;
 mod sniff;
+mod trailer;
 
 use tokio::sync::mpsc::Receiver;
 
 pub use qcow2::{Compression, Qcow2Flaw, Table};
 pub(super) use sink::Sink;
-pub use sniff::Container;
+pub use sniff::{Container, ImageKind};
 pub(super) use sniff::{detect, require};
 
 use self::piped::Piped;
@@ -50,7 +51,7 @@ pub(super) fn decode(
     sink: &mut impl Sink,
 ) -> Result<u64, ImageError> {
     match plan {
-        Plan::Raw => raw::decode(from, sink),
+        Plan::Raw => raw::decode(from, url, sink),
         Plan::Compressed(format) => compressed::decode(format, Piped::new(from), url, sink),
         Plan::Qcow2(plan) => decode_qcow2(*plan, from, sink),
     }

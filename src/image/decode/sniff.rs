@@ -57,33 +57,90 @@ const CONTAINERS: &[Container] = &[
 ];
 
 const fn container(name: &'static str, offset: usize, magic: &'static [u8]) -> Container {
-    Container { name, offset, magic }
+    Container::new(name, offset, magic)
+}
+
+impl Container {
+    pub(super) const fn new(name: &'static str, offset: usize, magic: &'static [u8]) -> Self {
+        Self { name, offset, magic }
+    }
+
+    pub(super) fn is_in(&self, bytes: &[u8]) -> bool {
+        has(bytes, self.offset, self.magic)
+    }
 }
 
 /// Where a GPT header lies on disks of 512 and of 4096 byte sectors.
 const GPT_OFFSETS: [usize; 2] = [512, 4096];
 
+/// What images come in, taken or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageKind {
+    /// A format that is taken.
+    Taken(ImageFormat),
+    /// One that is not.
+    Refused(Container),
+}
+
+impl fmt::Display for ImageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Taken(format) => format.fmt(f),
+            Self::Refused(container) => container.fmt(f),
+        }
+    }
+}
+
 /// The format of an image, by its first MiB or the whole of a smaller one.
 ///
-/// What looks like two things is refused: another reader may take it for the other one.
+/// What looks like a disk and like a container is the container: another reader may take it for that, and a disk that begins so is
+/// none that anybody makes.
 ///
 /// # Errors
 /// [`ImageError::Format`] for a known container, [`ImageError::NotBootable`] for anything else that is no disk.
 pub(in crate::image) fn detect(url: &ImageUrl, head: &[u8]) -> Result<ImageFormat, ImageError> {
+    match kind_of(head) {
+        Some(ImageKind::Taken(format)) => Ok(format),
+        Some(ImageKind::Refused(container)) => {
+            Err(ImageError::Format { url: Box::new(url.clone()), container })
+        }
+        None => Err(not_bootable(url, None, head)),
+    }
+}
+
+fn kind_of(head: &[u8]) -> Option<ImageKind> {
     if let Some((format, _)) = TAKEN.iter().find(|(_, magic)| head.starts_with(magic)) {
-        return Ok(*format);
+        return Some(ImageKind::Taken(*format));
     }
-    if let Some(container) = CONTAINERS.iter().find(|known| has(head, known.offset, known.magic)) {
-        return Err(ImageError::Format { url: Box::new(url.clone()), container: *container });
+    if let Some(format) = behind_skippable_frames(head) {
+        return Some(ImageKind::Taken(format));
     }
-    if has(head, 510, b"\x55\xaa") || GPT_OFFSETS.iter().any(|at| has(head, *at, b"EFI PART")) {
-        return Ok(ImageFormat::Raw);
+    if let Some(container) = CONTAINERS.iter().find(|known| known.is_in(head)) {
+        return Some(ImageKind::Refused(*container));
     }
+    let is_disk = has(head, 510, b"\x55\xaa") || GPT_OFFSETS.iter().any(|at| has(head, *at, b"EFI PART"));
+    is_disk.then_some(ImageKind::Taken(ImageFormat::Raw))
+}
+
+/// What follows frames that hold nothing of the image, of which zstd (RFC 8878, 3.1.2) and lz4 have the same: `pzstd` begins with one.
+fn behind_skippable_frames(head: &[u8]) -> Option<ImageFormat> {
+    let mut rest = head;
+    let mut skipped = false;
+    while let [0x50..=0x5f, 0x2a, 0x4d, 0x18, a, b, c, d, frame @ ..] = rest {
+        let length = usize::try_from(u32::from_le_bytes([*a, *b, *c, *d])).ok()?;
+        rest = frame.get(length..)?;
+        skipped = true;
+    }
+    let followed_by = |format| TAKEN.iter().any(|(known, magic)| *known == format && rest.starts_with(magic));
+    [ImageFormat::Zstd, ImageFormat::Lz4].into_iter().find(|format| skipped && followed_by(*format))
+}
+
+fn not_bootable(url: &ImageUrl, within: Option<ImageFormat>, head: &[u8]) -> ImageError {
     let begins_with = match head {
         [] => "nothing at all".to_owned(),
         _ => format!("\"{}\"", head[..head.len().min(16)].escape_ascii()),
     };
-    Err(ImageError::NotBootable { url: Box::new(url.clone()), begins_with })
+    ImageError::NotBootable { url: Box::new(url.clone()), within, begins_with }
 }
 
 /// Takes only the format that was declared, and one of those that are allowed.
@@ -110,16 +167,22 @@ pub(in crate::image) fn require(
 /// Takes only a raw image in a compressed one. `head` is its first MiB or the whole of a smaller one.
 ///
 /// # Errors
-/// [`ImageError::Within`], or what [`detect`] says.
+/// [`ImageError::Within`], [`ImageError::NotBootable`].
 pub(in crate::image) fn require_raw_within(
     url: &ImageUrl,
     format: ImageFormat,
     head: &[u8],
 ) -> Result<(), ImageError> {
-    match detect(url, head)? {
-        ImageFormat::Raw => Ok(()),
-        found => Err(ImageError::Within { url: Box::new(url.clone()), format, found }),
+    match kind_of(head) {
+        Some(ImageKind::Taken(ImageFormat::Raw)) => Ok(()),
+        Some(found) => Err(ImageError::Within { url: Box::new(url.clone()), format, found }),
+        None => Err(not_bootable(url, Some(format), head)),
     }
+}
+
+/// A container was found within a compressed image.
+pub(super) fn within(url: &ImageUrl, format: ImageFormat, container: Container) -> ImageError {
+    ImageError::Within { url: Box::new(url.clone()), format, found: ImageKind::Refused(container) }
 }
 
 fn has(head: &[u8], offset: usize, magic: &[u8]) -> bool {
@@ -201,10 +264,39 @@ mod tests {
     }
 
     #[test]
-    fn a_container_in_a_container_is_refused() {
-        let error = require_raw_within(&url(), ImageFormat::Gzip, b"QFI\xfb\0\0\0\x03").unwrap_err();
-        assert_eq!(error.code(), ErrorCode::ImageFormat);
-        let message = error.to_string();
-        assert!(message.contains("gzip") && message.contains("qcow2"), "{message}");
+    fn frames_that_hold_nothing_may_come_first() {
+        let skippable = |length: u32| {
+            let content = vec![7; usize::try_from(length).unwrap()];
+            [&b"\x5a\x2a\x4d\x18"[..], &length.to_le_bytes(), &content].concat()
+        };
+        for (behind, expected) in [
+            (&b"\x28\xb5\x2f\xfd"[..], Some(ImageFormat::Zstd)),
+            (b"\x04\x22\x4d\x18", Some(ImageFormat::Lz4)),
+            (b"\x1f\x8b", None),
+            (b"", None),
+        ] {
+            for before in [skippable(4), skippable(0), [skippable(1), skippable(70)].concat()] {
+                assert_eq!(judge(&[&before, behind].concat()).ok(), expected, "{behind:?}");
+            }
+        }
+        // One that is longer than what is seen of the image.
+        assert!(judge(b"\x50\x2a\x4d\x18\xff\xff\xff\xff\x28\xb5\x2f\xfd").is_err());
+    }
+
+    #[test]
+    fn what_is_within_a_compressed_image_is_named_as_that() {
+        for (head, part) in [
+            (&b"QFI\xfb\0\0\0\x03"[..], "qcow2 within gzip"),
+            (b"\xfd7zXZ\0", "xz within gzip"),
+            (b"KDMV", "a VMDK image within gzip"),
+        ] {
+            let error = require_raw_within(&url(), ImageFormat::Gzip, head).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::ImageFormat);
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        let error = require_raw_within(&url(), ImageFormat::Gzip, b"text").unwrap_err();
+        assert_eq!(error.code(), ErrorCode::ImageNotBootable);
+        assert!(error.to_string().contains("decoded by gzip"), "{error}");
+        assert!(require_raw_within(&url(), ImageFormat::Gzip, &disk()).is_ok());
     }
 }

@@ -4,6 +4,8 @@ use crate::wire::{Digest, DigestAlgorithm};
 
 /// Names that an error lists.
 const LISTED: usize = 5;
+/// Characters of a name that an error shows.
+const SHOWN: usize = 100;
 
 /// Why a checksum file gives no digest of an image.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,19 +13,21 @@ pub enum BadChecksumFile {
     /// It is no text.
     #[error("it is no text in UTF-8: is it a checksum file?")]
     NotText,
-    /// It has no digest at all.
-    #[error("it has no line like `HASH  name`, `SHA256 (name) = HASH`, or a hash alone")]
+    /// It has no digest at all, or one that stands alone among other text.
+    #[error("it has no line like `HASH  name` or `SHA256 (name) = HASH`, and is no hash alone")]
     NoDigest,
     /// It does not name the image.
-    #[error("it does not name {name}; it names {}", list(.named))]
+    #[error("it does not name {name:?}; it names {}{}", .named.join(", "), and_more(*.more))]
     NotNamed {
         /// The image.
         name: String,
-        /// What it names.
+        /// The first few that it names, quoted and shortened.
         named: Vec<String>,
+        /// How many more it names.
+        more: usize,
     },
     /// It has two digests by one algorithm.
-    #[error("it has two {algorithm} digests of {name}")]
+    #[error("it has two {algorithm} digests of {name:?}: which one is meant?")]
     Contradiction {
         /// The image.
         name: String,
@@ -32,62 +36,67 @@ pub enum BadChecksumFile {
     },
 }
 
-fn list(names: &[String]) -> String {
-    let shown: Vec<_> = names.iter().take(LISTED).map(|name| format!("{name:?}")).collect();
-    let more = names.len().saturating_sub(LISTED);
-    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+fn and_more(names: usize) -> String {
+    if names == 0 { String::new() } else { format!(" and {names} more") }
 }
 
 /// What a line says.
-#[derive(Debug, PartialEq, Eq)]
-struct Entry<'a> {
-    digest: Digest,
-    /// None in a line that has a hash and nothing else.
-    name: Option<&'a str>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line<'a> {
+    Named(Digest, &'a str),
+    /// A hash and nothing else.
+    Alone(Digest),
+    Other,
 }
 
 /// The digest of the image of this name: by the strongest algorithm that the file has for it.
 ///
-/// Names may have a path; their last component counts. A hash alone counts when it is all that the file has.
+/// Names may have a path; their last component counts. A hash alone counts when it is all that the file says.
 ///
 /// # Errors
 /// [`BadChecksumFile`].
 pub fn find(file: &[u8], name: &str) -> Result<Digest, BadChecksumFile> {
     let text = std::str::from_utf8(file).map_err(|_| BadChecksumFile::NotText)?;
-    let entries: Vec<_> = text.trim_start_matches('\u{feff}').lines().filter_map(parse).collect();
-    if let [Entry { digest, name: None }] = entries[..] {
+    let lines: Vec<_> = said_by(text).map(parse).collect();
+    if let [Line::Alone(digest)] = lines[..] {
         return Ok(digest);
     }
     let mut best: Option<Digest> = None;
-    let of_image = entries.iter().filter(|entry| entry.name.is_some_and(|found| is_name(found, name)));
-    for Entry { digest, .. } in of_image {
-        match best {
-            Some(other) if other.algorithm() == digest.algorithm() && other != *digest => {
-                let algorithm = digest.algorithm();
-                return Err(BadChecksumFile::Contradiction { name: name.to_owned(), algorithm });
+    for algorithm in STRONGEST_FIRST {
+        let mut digests = lines.iter().filter_map(|line| match line {
+            Line::Named(digest, found) if digest.algorithm() == algorithm && is_name(found, name) => {
+                Some(*digest)
             }
-            Some(other) if strength(other) >= strength(*digest) => {}
-            _ => best = Some(*digest),
+            _ => None,
+        });
+        let first = digests.next();
+        if digests.any(|other| Some(other) != first) {
+            return Err(BadChecksumFile::Contradiction { name: name.to_owned(), algorithm });
         }
+        best = best.or(first);
     }
-    best.ok_or_else(|| not_found(&entries, name))
+    best.ok_or_else(|| not_found(&lines, name))
 }
 
-fn not_found(entries: &[Entry<'_>], name: &str) -> BadChecksumFile {
-    let named: Vec<_> = entries.iter().filter_map(|entry| entry.name.map(str::to_owned)).collect();
+const STRONGEST_FIRST: [DigestAlgorithm; 4] =
+    [DigestAlgorithm::Sha512, DigestAlgorithm::Sha256, DigestAlgorithm::Sha1, DigestAlgorithm::Md5];
+
+fn not_found(lines: &[Line<'_>], name: &str) -> BadChecksumFile {
+    let mut names = lines.iter().filter_map(|line| match line {
+        Line::Named(_, name) => Some(name),
+        _ => None,
+    });
+    let named: Vec<_> = names.by_ref().take(LISTED).map(|name| shown(name)).collect();
     if named.is_empty() {
-        BadChecksumFile::NoDigest
-    } else {
-        BadChecksumFile::NotNamed { name: name.to_owned(), named }
+        return BadChecksumFile::NoDigest;
     }
+    BadChecksumFile::NotNamed { name: name.to_owned(), named, more: names.count() }
 }
 
-fn strength(digest: Digest) -> u8 {
-    match digest.algorithm() {
-        DigestAlgorithm::Sha512 => 3,
-        DigestAlgorithm::Sha256 => 2,
-        DigestAlgorithm::Sha1 => 1,
-        DigestAlgorithm::Md5 => 0,
+fn shown(name: &str) -> String {
+    match name.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}...", &name[..end]),
+        None => format!("{name:?}"),
     }
 }
 
@@ -95,33 +104,55 @@ fn is_name(found: &str, name: &str) -> bool {
     found == name || found.rsplit('/').next() == Some(name)
 }
 
-/// Nothing for comments, armour and whatever else is no digest.
-fn parse(line: &str) -> Option<Entry<'_>> {
-    let line = line.trim();
-    // GNU escapes a name with a line break or a backslash, and says so in front of the line. No URL ends in such a name.
-    let line = line.strip_prefix('\\').unwrap_or(line);
-    if line.starts_with('#') {
-        return None;
-    }
-    parse_bsd(line).or_else(|| parse_gnu(line))
+/// The lines that say something: no blank ones, no comments, no armour of OpenPGP (RFC 9580, 7: cleartext signatures). Whether the
+/// signature is right is not looked at.
+fn said_by(text: &str) -> impl Iterator<Item = &str> {
+    let mut armour = Armour::None;
+    text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(move |line| {
+        armour = match (armour, *line) {
+            (_, "-----BEGIN PGP SIGNED MESSAGE-----") => Armour::Header,
+            (_, "-----BEGIN PGP SIGNATURE-----") => Armour::Signature,
+            (Armour::Header, "") | (Armour::Signature, "-----END PGP SIGNATURE-----") => {
+                armour = Armour::None;
+                return false;
+            }
+            _ => armour,
+        };
+        armour == Armour::None && !line.is_empty() && !line.starts_with('#')
+    })
 }
 
-/// `SHA256 (name) = HASH`
-fn parse_bsd(line: &str) -> Option<Entry<'_>> {
-    let (algorithm, rest) = line.split_once(' ')?;
-    let (name, digits) = rest.trim_start().strip_prefix('(')?.rsplit_once(')')?;
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Armour {
+    None,
+    /// Before the signed text: its end is a blank line.
+    Header,
+    Signature,
+}
+
+fn parse(line: &str) -> Line<'_> {
+    // GNU escapes a name with a line break or a backslash, and says so in front of the line. No image has such a name.
+    let line = line.strip_prefix('\\').unwrap_or(line);
+    parse_bsd(line).or_else(|| parse_gnu(line)).unwrap_or(Line::Other)
+}
+
+/// `SHA256 (name) = HASH`, or `SHA2-256(name)= HASH` as OpenSSL writes it.
+fn parse_bsd(line: &str) -> Option<Line<'_>> {
+    let (algorithm, rest) = line.split_once('(')?;
+    let (name, digits) = rest.rsplit_once(')')?;
     let digits = digits.trim_start().strip_prefix('=')?.trim();
-    let algorithm = DigestAlgorithm::by_name(&algorithm.replace("SHA2-", "SHA"))?;
-    Some(Entry { digest: Digest::from_hex(algorithm, digits).ok()?, name: Some(name) })
+    let algorithm = algorithm.trim().to_ascii_uppercase().replace("SHA2-", "SHA");
+    let algorithm = DigestAlgorithm::by_name(&algorithm)?;
+    Some(Line::Named(Digest::from_hex(algorithm, digits).ok()?, name))
 }
 
 /// `HASH  name`, `HASH *name`, or a hash alone; any of them may have `sha256:` in front of the hash.
-fn parse_gnu(line: &str) -> Option<Entry<'_>> {
+fn parse_gnu(line: &str) -> Option<Line<'_>> {
     let (digits, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let digest = digits.parse().ok()?;
     let name = rest.trim_start();
     let name = name.strip_prefix('*').unwrap_or(name);
-    Some(Entry { digest, name: (!name.is_empty()).then_some(name) })
+    Some(if name.is_empty() { Line::Alone(digest) } else { Line::Named(digest, name) })
 }
 
 #[cfg(test)]
@@ -153,8 +184,13 @@ mod tests {
             format!("SHA256 ({NAME}) = {upper}"),
             format!("SHA2-256 (./images/{NAME})= {hash}"),
             format!("sha-256 ({NAME}) = {hash}"),
+            format!("SHA256({NAME})= {hash}"),
+            format!("sha2-256({NAME})= {hash}"),
             format!("sha256:{hash}  {NAME}"),
             hash.clone(),
+            format!(
+                "-----BEGIN PGP SIGNED MESSAGE-----\r\nHash: SHA256\r\n\r\n{hash}\r\n-----BEGIN PGP SIGNATURE-----\r\n\r\niQIz\r\n-----END PGP SIGNATURE-----\r\n"
+            ),
             format!("\u{feff}# made by hand\r\n\r\n{hash}\r\n"),
             format!(
                 "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n{}  other\n{hash}  {NAME}\n-----BEGIN PGP SIGNATURE-----\n\niQIzBAEBCAA\n-----END PGP SIGNATURE-----",
@@ -183,14 +219,32 @@ mod tests {
     fn says_what_is_wrong_with_the_file() {
         let (one, two) = (hex_of(sha256(1)), hex_of(sha256(2)));
         let message = |file: &str| find(file.as_bytes(), "image").unwrap_err().to_string();
-        assert!(message(&format!("{one}  image\n{two}  image")).contains("two sha256 digests of image"));
+        assert!(message(&format!("{one}  image\n{two}  image")).contains("two sha256 digests of \"image\""));
         let error = message(&format!("{one}  a\n{two}  b/c\n"));
-        assert!(error.contains("does not name image") && error.contains("\"a\", \"b/c\""), "{error}");
+        assert!(error.contains("does not name \"image\"") && error.contains("\"a\", \"b/c\""), "{error}");
         assert!(message("<html>not found</html>").contains("no line like"));
         assert!(message(&format!("{one}\n{two}\n")).contains("no line like"));
         assert_eq!(find(b"\xff\xfe", "image"), Err(BadChecksumFile::NotText));
+        // Nor does a stronger digest make up for a contradiction of weaker ones, wherever it stands.
+        let stronger = format!("{}  image", "ab".repeat(64));
+        for lines in [[&stronger, &one, &two], [&one, &stronger, &two], [&one, &two, &stronger]] {
+            let file =
+                lines.map(|hash| format!("{hash}  image")).join("\n").replace("  image  image", "  image");
+            assert!(message(&file).contains("two sha256 digests"), "{file}");
+        }
+        // A hash among other text may be that of anything.
+        assert!(message(&format!("{one}\nof the image of Monday\n")).contains("no line like"));
+        assert!(message(&format!("{one}\n{two}  other\n")).contains("does not name"));
         // The same digest twice is no contradiction.
         assert_eq!(find(format!("{one}  image\n{one} *image").as_bytes(), "image"), Ok(sha256(1)));
+    }
+
+    #[test]
+    fn an_error_is_short_however_long_the_file_is() {
+        let hash = hex_of(sha256(1));
+        let file: String = (0..1000).map(|n| format!("{hash}  {n}{}\n", "\u{e9}".repeat(500))).collect();
+        let error = find(file.as_bytes(), "image").unwrap_err().to_string();
+        assert!(error.len() < 2000 && error.contains("and 995 more"), "{error}");
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use crate::wire::{Digest, DigestAlgorithm};
 
 /// Takes bytes and makes their digest.
 #[derive(Clone, Debug)]
-pub(super) enum Hasher {
+pub(in crate::image) enum Hasher {
     Sha256(Sha256),
     Sha512(Sha512),
     Md5(Md5),
@@ -16,7 +16,7 @@ pub(super) enum Hasher {
 }
 
 impl Hasher {
-    pub(super) fn new(algorithm: DigestAlgorithm) -> Self {
+    pub(in crate::image) fn new(algorithm: DigestAlgorithm) -> Self {
         match algorithm {
             DigestAlgorithm::Sha256 => Self::Sha256(Sha256::new()),
             DigestAlgorithm::Sha512 => Self::Sha512(Sha512::new()),
@@ -25,7 +25,7 @@ impl Hasher {
         }
     }
 
-    pub(super) fn update(&mut self, bytes: &[u8]) {
+    pub(in crate::image) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(hasher) => hasher.update(bytes),
             Self::Sha512(hasher) => hasher.update(bytes),
@@ -34,7 +34,7 @@ impl Hasher {
         }
     }
 
-    pub(super) fn finish(self) -> Digest {
+    pub(in crate::image) fn finish(self) -> Digest {
         match self {
             Self::Sha256(hasher) => Digest::Sha256(hasher.finalize().into()),
             Self::Sha512(hasher) => Digest::Sha512(hasher.finalize().into()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::Utc;
 use reqwest::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_RANGE, HeaderMap, HeaderValue, IF_RANGE, RANGE,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, HeaderMap, HeaderValue, IF_RANGE, RANGE,
 };
 use reqwest::{Response, StatusCode};
 use tokio::time::timeout;
@@ -18,7 +18,7 @@ use super::object::{Object, Validator};
 use super::redirect::Get;
 use super::retry::retry_after;
 use crate::image::{ImageError, Limits};
-use crate::wire::{ImageUrl, ProxyUrl};
+use crate::wire::{ErrorCode, ImageUrl, ProxyUrl};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -42,7 +42,6 @@ pub(super) struct HttpBody {
 pub(super) struct Answer {
     pub(super) body: HttpBody,
     pub(super) object: Object,
-    pub(super) has_ranges: bool,
 }
 
 /// Asks for an object or a part of it. `received` is how much of the image there is already.
@@ -56,7 +55,12 @@ pub(super) async fn get(
     let headers = headers(part);
     let response = Get { clients, url, headers, limits, received }.send().await?;
     let boxed = || Box::new(url.clone());
-    let start_over = |reason: String| ImageError::StartOver { url: boxed(), received, reason };
+    let start_over = |reason: String| ImageError::StartOver {
+        url: boxed(),
+        received,
+        reason,
+        code: ErrorCode::HttpChanged,
+    };
     let length = match (part, response.status()) {
         (None, StatusCode::OK) => response.content_length(),
         (Some(part), StatusCode::PARTIAL_CONTENT) => {
@@ -83,8 +87,7 @@ pub(super) async fn get(
         return Err(ImageError::Encoded { url: boxed(), encoding });
     }
     let object = Object { length, validator: Validator::of(response.headers()) };
-    let has_ranges = part.is_some() || announces_ranges(response.headers());
-    Ok(Answer { body: HttpBody { response, stall: limits.stall }, object, has_ranges })
+    Ok(Answer { body: HttpBody { response, stall: limits.stall }, object })
 }
 
 fn headers(part: Option<&Part>) -> HeaderMap {
@@ -97,11 +100,6 @@ fn headers(part: Option<&Part>) -> HeaderMap {
         headers.extend(if_still.clone().map(|validator| (IF_RANGE, validator)));
     }
     headers
-}
-
-fn announces_ranges(headers: &HeaderMap) -> bool {
-    let units = headers.get_all(ACCEPT_RANGES).iter().filter_map(|value| value.to_str().ok());
-    units.flat_map(|value| value.split(',')).any(|unit| unit.trim().eq_ignore_ascii_case("bytes"))
 }
 
 /// Whether the part that comes is the one that was asked for. Says how long the whole is.
@@ -214,12 +212,16 @@ fn wants_proxy_credentials(error: &reqwest::Error) -> bool {
 }
 
 fn is_untrusted(error: &reqwest::Error) -> bool {
-    let within = |cause: &(dyn Error + 'static)| match cause.downcast_ref::<rustls::Error>() {
-        Some(error) => Some(error.clone()),
-        // An I/O error shows the cause of what it holds, and not that itself.
-        None => cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>().cloned(),
-    };
-    causes(error).filter_map(within).any(|error| matches!(error, rustls::Error::InvalidCertificate(_)))
+    causes(error).any(holds_bad_certificate)
+}
+
+fn holds_bad_certificate(error: &(dyn Error + 'static)) -> bool {
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return matches!(error, rustls::Error::InvalidCertificate(_));
+    }
+    // What an I/O error holds is not its source; that is the source of what it holds.
+    let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    held.is_some_and(|held| holds_bad_certificate(held))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! all that came in the end.
 
 mod client;
+mod fetch;
 mod file;
 mod http;
 mod mirrors;
@@ -12,27 +13,28 @@ mod object;
 mod redirect;
 mod retry;
 mod small;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use reqwest::header::HeaderValue;
+use tokio::time::timeout_at;
 
 pub use mirrors::LastGood;
 pub(super) use small::read_small;
 
-use self::client::Clients;
-use self::file::FileBody;
-use self::http::{HttpBody, Part};
-use self::mirrors::Mirrors;
+use self::fetch::{Body, Fetch};
+use self::http::Part;
 use self::object::{Object, Validator};
 use crate::image::buffer::Buffer;
 use crate::image::decode::qcow2::ReadRange;
 use crate::image::write::as_u64;
 use crate::image::{Connection, Image, ImageError, Limits};
-use crate::wire::{Coded as _, ImageUrl};
+use crate::wire::{Coded as _, ErrorCode, ImageUrl};
 
 /// An image that is being fetched.
 #[derive(Debug)]
@@ -41,17 +43,18 @@ pub(in crate::image) struct Source {
     object: Object,
     /// The mirror that described the object.
     origin: usize,
-    has_ranges: bool,
     /// Whether a digest will tell if what came is of more than one object.
     has_digest: bool,
     may_splice: bool,
     spliced: bool,
     /// None after a break, and at the end.
-    body: Option<Body>,
+    stream: Option<Stream>,
     /// What came and is not taken yet.
     pending: Bytes,
     received: u64,
     is_complete: bool,
+    /// What ended the stream that came last.
+    broken_by: Option<ErrorCode>,
 }
 
 impl Source {
@@ -85,14 +88,14 @@ impl Source {
             fetch,
             object: answer.object,
             origin,
-            has_ranges: answer.has_ranges,
             has_digest,
             may_splice: true,
             spliced: false,
-            body: Some(answer.body),
+            stream: Some(Stream { mirror: origin, body: answer.body }),
             pending: Bytes::new(),
             received: 0,
             is_complete: false,
+            broken_by: None,
         })
     }
 
@@ -118,6 +121,11 @@ impl Source {
         self.spliced
     }
 
+    /// What came was right: its server is the one to ask first from now on.
+    pub(in crate::image) fn approve(&self) {
+        self.fetch.last_good.remember(self.url());
+    }
+
     /// Where it was asked for last.
     pub(in crate::image) fn url(&self) -> &ImageUrl {
         self.fetch.mirrors.url(self.fetch.mirrors.current())
@@ -136,11 +144,6 @@ impl Source {
     /// How many requests were made.
     pub(in crate::image) fn attempt(&self) -> u32 {
         self.fetch.attempt
-    }
-
-    /// Whether parts can be asked for. A server that does not say that it can may still do so.
-    pub(in crate::image) fn has_ranges(&self) -> bool {
-        self.has_ranges
     }
 
     /// Fills a buffer; it is not full only when the image has ended.
@@ -191,11 +194,13 @@ impl Source {
                 self.complete();
                 return Ok(None);
             }
-            let Some(body) = &mut self.body else {
+            let Some(stream) = &mut self.stream else {
                 self.resume().await?;
                 continue;
             };
-            match body.next(self.fetch.current_url(), self.received, self.object.length).await {
+            // A part may have been asked for elsewhere in the meantime.
+            self.fetch.mirrors.trying(stream.mirror);
+            match stream.body.next(self.fetch.current_url(), self.received, self.object.length).await {
                 Ok(Some(piece)) => return self.take(piece).map(Some),
                 Ok(None) if self.object.length.is_none() => self.complete(),
                 Ok(None) => {
@@ -224,14 +229,14 @@ impl Source {
     fn complete(&mut self) {
         if !self.is_complete {
             self.is_complete = true;
-            self.body = None;
+            self.stream = None;
             self.object.length = Some(self.received);
-            self.fetch.last_good.remember(self.fetch.current_url());
         }
     }
 
     fn broken(&mut self, error: ImageError) {
-        self.body = None;
+        self.stream = None;
+        self.broken_by = Some(error.code());
         self.fetch.failed(error, self.received);
     }
 
@@ -241,11 +246,11 @@ impl Source {
             let index = self.fetch.turn().await?;
             match self.ask_again(index, self.received, None).await {
                 Ok(body) => {
-                    self.body = Some(body);
+                    self.stream = Some(Stream { mirror: index, body });
                     return Ok(());
                 }
                 Err(ImageError::NoRanges { .. }) => {
-                    let error = self.start_over("the server has no ranges".to_owned());
+                    let error = self.cannot_resume("the server has no ranges");
                     self.fetch.failed(error, self.received);
                 }
                 Err(error) => self.fetch.failed(error, self.received),
@@ -291,28 +296,33 @@ impl Source {
 
     /// Asks a mirror for a part of the object that is being fetched, and of no other.
     async fn ask_again(&mut self, index: usize, from: u64, to: Option<u64>) -> Result<Body, ImageError> {
-        let part = Part { from, to, if_still: self.condition(index)? };
+        let if_still = if to.is_some() { self.condition_of_part(index) } else { self.condition(index)? };
+        let part = Part { from, to, if_still };
         let answer = self.fetch.ask(index, Some(&part), self.received).await?;
         let proven = self.check_same(index, &part, &answer.object)?;
-        self.spliced |= !proven;
-        self.has_ranges = true;
+        self.spliced |= !proven && to.is_none();
         self.object.length = self.object.length.or(answer.object.length);
         Ok(answer.body)
     }
 
     /// On what condition a mirror shall give the rest: that the object is still the same, or on none, for the digest will tell.
-    fn condition(&self, index: usize) -> Result<Option<reqwest::header::HeaderValue>, ImageError> {
+    fn condition(&self, index: usize) -> Result<Option<HeaderValue>, ImageError> {
         let is_origin = index == self.origin;
         let across = self.may_splice && self.object.length.is_some();
         match &self.object.validator {
             Some(validator) if is_origin => Ok(validator.for_if_range().cloned()),
             _ if across && self.has_digest => Ok(None),
             Some(Validator::Tag(tag)) if across => Ok(Some(tag.clone())),
-            _ => Err(self.start_over(
-                "nothing says that the rest is of the same object: no validator, and no digest and length"
-                    .to_owned(),
+            _ => Err(self.cannot_resume(
+                "nothing says that the rest is of the same object: no validator, and no digest and length",
             )),
         }
+    }
+
+    /// Whoever asks for a part sees the same bytes in the stream again and compares them: no condition is needed.
+    fn condition_of_part(&self, index: usize) -> Option<HeaderValue> {
+        let validator = self.object.validator.as_ref().filter(|_| index == self.origin)?;
+        validator.for_if_range().cloned()
     }
 
     /// Refuses another object. Says whether it is certain, without the digest, that it is the same.
@@ -333,9 +343,19 @@ impl Source {
     }
 
     fn start_over(&self, reason: String) -> ImageError {
+        self.start_anew(reason, ErrorCode::HttpChanged)
+    }
+
+    /// The stream broke, for a reason that counts in the end, and cannot be taken up again.
+    fn cannot_resume(&self, why: &str) -> ImageError {
+        let code = self.broken_by.unwrap_or(ErrorCode::HttpChanged);
+        self.start_anew(format!("it broke off ({code}) and cannot be taken up again: {why}"), code)
+    }
+
+    fn start_anew(&self, reason: String, code: ErrorCode) -> ImageError {
         // It may be the only one that delivers, and nothing will be left of what the other one gave.
         self.fetch.last_good.remember(self.url());
-        ImageError::StartOver { url: Box::new(self.url().clone()), received: self.received, reason }
+        ImageError::StartOver { url: Box::new(self.url().clone()), received: self.received, reason, code }
     }
 }
 
@@ -345,141 +365,9 @@ impl ReadRange for Source {
     }
 }
 
-/// What asks for an image: which place next, when, how often, how long.
+/// What comes from one mirror, up to the end of the image.
 #[derive(Debug)]
-struct Fetch {
-    clients: Clients,
-    mirrors: Mirrors,
-    limits: Limits,
-    last_good: LastGood,
-    /// The file that the image was kept in: nobody else is asked for it.
-    kept: Option<Arc<File>>,
-    deadline: Instant,
-    attempt: u32,
-    /// No byte has come since the last request.
-    fruitless: bool,
-}
-
-/// An answer, from a server or a file.
-#[derive(Debug)]
-struct Answer {
+struct Stream {
+    mirror: usize,
     body: Body,
-    object: Object,
-    has_ranges: bool,
-}
-
-impl Fetch {
-    async fn new(
-        urls: Vec<ImageUrl>,
-        connection: &Connection,
-        limits: &Limits,
-        last_good: &LastGood,
-    ) -> Result<Self, ImageError> {
-        Ok(Self {
-            clients: Clients::new(&urls, connection, limits).await?,
-            mirrors: Mirrors::new(urls, last_good, limits),
-            limits: *limits,
-            last_good: last_good.clone(),
-            kept: None,
-            deadline: Instant::now() + limits.deadline,
-            attempt: 0,
-            fruitless: true,
-        })
-    }
-
-    fn current_url(&self) -> &ImageUrl {
-        self.mirrors.url(self.mirrors.current())
-    }
-
-    /// The first answer that is an image.
-    async fn begin(&mut self) -> Result<(usize, Answer), ImageError> {
-        loop {
-            let index = self.turn().await?;
-            match self.ask(index, None, 0).await {
-                Ok(answer) => return Ok((index, answer)),
-                Err(error) => self.failed(error, 0),
-            }
-        }
-    }
-
-    /// The mirror whose turn it is, once it is time. Why there is none, when all are out.
-    async fn turn(&mut self) -> Result<usize, ImageError> {
-        let Some(next) = self.mirrors.next(Instant::now()) else { return Err(self.mirrors.take_error()) };
-        if let Some(at) = next.at {
-            sleep_until(at).await;
-        }
-        self.mirrors.trying(next.index);
-        self.attempt = self.attempt.saturating_add(1);
-        self.fruitless = true;
-        Ok(next.index)
-    }
-
-    async fn ask(&self, index: usize, part: Option<&Part>, received: u64) -> Result<Answer, ImageError> {
-        let url = self.mirrors.url(index);
-        let (from, to) = part.map_or((0, None), |part| (part.from, part.to));
-        if let Some(file) = &self.kept {
-            let (body, object) = FileBody::of(Arc::clone(file), url, from, to).await?;
-            return Ok(Answer { body: Body::File(body), object, has_ranges: true });
-        }
-        if url.expose().scheme() == "file" {
-            let (body, object) = FileBody::open(url, from, to).await?;
-            return Ok(Answer { body: Body::File(body), object, has_ranges: true });
-        }
-        let answer = http::get(&self.clients, url, part, &self.limits, received).await?;
-        let http::Answer { body, object, has_ranges } = answer;
-        Ok(Answer { body: Body::Http(body), object, has_ranges })
-    }
-
-    /// The mirror that was asked last brought something.
-    fn brought(&mut self) {
-        self.fruitless = false;
-        self.mirrors.brought(self.mirrors.current());
-    }
-
-    /// The mirror that was asked last failed.
-    fn failed(&mut self, error: ImageError, received: u64) {
-        let (index, url) = (self.mirrors.current(), self.current_url().clone());
-        let reason = error.report().message;
-        match self.mirrors.failed(index, error, self.fruitless, Instant::now()) {
-            Some(wait) => {
-                let wait_seconds = wait.as_secs_f64();
-                tracing::warn!(%url, reason, received, wait_seconds, "an image does not come; it will be asked for again");
-            }
-            None => {
-                tracing::warn!(%url, reason, received, "an image does not come; it is not asked for here any more");
-            }
-        }
-    }
-
-    fn late(&mut self, received: u64) -> ImageError {
-        let url = Box::new(self.current_url().clone());
-        let source = self.mirrors.take_last_error().map(Box::new);
-        ImageError::Deadline { url, received, allowed: self.limits.deadline, source }
-    }
-}
-
-/// What is being read.
-#[derive(Debug)]
-enum Body {
-    Http(HttpBody),
-    File(FileBody),
-}
-
-impl Body {
-    /// The next piece; nothing at the end. The rest is for errors: how much came, and how much there should be.
-    async fn next(
-        &mut self,
-        url: &ImageUrl,
-        received: u64,
-        expected: Option<u64>,
-    ) -> Result<Option<Bytes>, ImageError> {
-        match self {
-            Self::Http(body) => {
-                body.next().await.map_err(|broken| broken.into_error(url, received, expected))
-            }
-            Self::File(body) => {
-                body.next().await.map_err(|source| ImageError::File { url: Box::new(url.clone()), source })
-            }
-        }
-    }
 }

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use super::ends::Ends;
 use super::read_back::Journal;
-use super::{Disk, Target, as_u64};
+use super::{Disk, Target, as_u64, layout};
 use crate::direct::ALIGNMENT;
 use crate::image::ImageError;
 use crate::image::digest::Verified;
 use crate::meter::Meter;
+use crate::wire::ImageUrl;
 
 /// An image whose body is on a disk that has no partition table until [`Uncommitted::commit`].
 #[derive(Debug)]
@@ -34,16 +35,25 @@ impl Uncommitted {
         self.length
     }
 
-    /// Makes the image durable and the disk bootable. What was written is read back and compared before, where that was asked for.
+    /// Makes the image durable and the disk bootable, if it has partitions for a disk like this one. The copy of its GPT goes to the
+    /// end of the disk. What was written is read back and compared before, where that was asked for.
     ///
     /// When that fails half-way the partition table is taken away again.
-    pub(in crate::image) fn commit(mut self, _: Verified, meter: &Meter) -> Result<(), ImageError> {
+    pub(in crate::image) fn commit(
+        mut self,
+        _: Verified,
+        url: &ImageUrl,
+        meter: &Meter,
+    ) -> Result<(), ImageError> {
+        let stale = layout::fit(url, &mut self.ends, self.length, &self.disk)?;
         self.disk.flush()?;
         if let Some(journal) = self.journal.take() {
             meter.phase("read back", Some(journal.bytes()));
             journal.check(&self.disk, meter)?;
             self.journal = Some(journal);
         }
+        self.disk.zero(stale.start, stale.end)?;
+        self.disk.flush()?;
         // The last moment to stop. The rest is short and is never left half done.
         meter.check()?;
         meter.phase("commit", None);

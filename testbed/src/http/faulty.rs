@@ -1,56 +1,101 @@
 //! A double of an HTTP server that breaks where it is told to. Only for faults that a real server cannot be made to show.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::Context as _;
+use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::fault::{Answer, Fault, Validator, answer};
+
 const PIECE_BYTES: usize = 64 << 10;
 
-/// What goes wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Nothing: but the length of the body is not told, it ends with the connection.
-    NoContentLength,
-    /// The connection ends after so many bytes of the body.
-    CutAfter(usize),
-    /// Nothing more comes after so many bytes of the body, and the connection stays open.
-    StallAfter(usize),
-    /// The connection is accepted and nothing ever comes.
-    Silence,
-    /// So many bytes are announced, whatever the body has.
-    ContentLength(u64),
-    /// The answer has this status and no body.
-    Status(u16),
-    /// The answer leads to there.
-    RedirectTo(String),
+/// What a server does.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// The object, at every path.
+    pub body: Vec<u8>,
+    /// What tells its versions apart.
+    pub validator: Validator,
+    /// What goes wrong with the first answer, the second, and so on; the last one goes on.
+    pub faults: Vec<Fault>,
 }
 
-/// A server on a random port of the loopback that answers every request with the same body and the same fault. It ends when
-/// dropped.
+impl Script {
+    /// For an object whose entity tag is made from its content.
+    #[must_use]
+    pub fn new(body: Vec<u8>, faults: Vec<Fault>) -> Self {
+        let tag = format!("\"{}\"", hex::encode(&Sha256::digest(&body)[..8]));
+        Self { body, validator: Validator::Tag(tag), faults }
+    }
+
+    /// With another validator.
+    #[must_use]
+    pub fn with(self, validator: Validator) -> Self {
+        Self { validator, ..self }
+    }
+}
+
+/// A request that came.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The first line, without its end.
+    pub line: String,
+    /// Names in lower case, and values.
+    pub headers: Vec<(String, String)>,
+    /// When it came.
+    pub at: Instant,
+}
+
+impl Request {
+    /// The value of a header; `name` is in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A server on a random port of the loopback that follows a script, one request in a connection. It ends when dropped.
 #[derive(Debug)]
 pub struct FaultyServer {
     address: SocketAddr,
-    sent: watch::Receiver<usize>,
+    shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
 
+#[derive(Debug)]
+struct Shared {
+    script: Script,
+    requests: Mutex<Vec<Request>>,
+    sent: watch::Sender<usize>,
+}
+
 impl FaultyServer {
-    /// Starts it.
+    /// Starts one that answers every request with the same body and the same fault.
     ///
     /// # Errors
     /// When no port can be bound.
     pub async fn start(body: Vec<u8>, fault: Fault) -> anyhow::Result<Self> {
+        Self::run(Script::new(body, vec![fault])).await
+    }
+
+    /// Starts one that follows a script.
+    ///
+    /// # Errors
+    /// When no port can be bound.
+    pub async fn run(script: Script) -> anyhow::Result<Self> {
         let listener =
             TcpListener::bind(("127.0.0.1", 0)).await.context("cannot bind a port of the loopback")?;
         let address = listener.local_addr()?;
-        let (sender, sent) = watch::channel(0);
-        let task = tokio::spawn(serve(listener, body.into(), fault, sender));
-        Ok(Self { address, sent, task })
+        let (requests, sent) = (Mutex::default(), watch::Sender::new(0));
+        let shared = Arc::new(Shared { script, requests, sent });
+        let task = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        Ok(Self { address, shared, task })
     }
 
     /// The URL of `path`; every path is the same.
@@ -59,12 +104,25 @@ impl FaultyServer {
         format!("http://{}/{path}", self.address)
     }
 
-    /// Waits until at least `bytes` of a body have been sent.
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// The requests that came, in their order.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until at least `bytes` of the body have been sent, all answers together.
     ///
     /// # Errors
     /// When the server has ended.
     pub async fn has_sent(&self, bytes: usize) -> anyhow::Result<()> {
-        self.sent.clone().wait_for(|sent| *sent >= bytes).await.context("the server has ended")?;
+        let mut sent = self.shared.sent.subscribe();
+        sent.wait_for(|sent| *sent >= bytes).await.context("the server has ended")?;
         Ok(())
     }
 }
@@ -75,53 +133,73 @@ impl Drop for FaultyServer {
     }
 }
 
-async fn serve(listener: TcpListener, body: Arc<[u8]>, fault: Fault, sent: watch::Sender<usize>) {
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     // Aborted with its connections when the server is dropped.
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let (body, fault, sent) = (Arc::clone(&body), fault.clone(), sent.clone());
+        let shared = Arc::clone(&shared);
         // A client that goes away is no fault of this server, and is what some tests are about.
         connections.spawn(async move {
-            let _ = answer(stream, &body, &fault, &sent).await;
+            let _ = shared.converse(stream).await;
         });
     }
 }
 
-async fn answer(
-    stream: TcpStream,
-    body: &[u8],
-    fault: &Fault,
-    sent: &watch::Sender<usize>,
-) -> std::io::Result<()> {
-    let mut stream = BufReader::new(stream);
-    let mut line = String::new();
-    while stream.read_line(&mut line).await? > 2 {
-        line.clear();
-    }
-    let head = match fault {
-        Fault::NoContentLength => "HTTP/1.1 200 OK\r\n".to_owned(),
-        Fault::ContentLength(length) => format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n"),
-        Fault::CutAfter(_) | Fault::StallAfter(_) => {
-            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n", body.len())
+impl Shared {
+    async fn converse(&self, stream: TcpStream) -> std::io::Result<()> {
+        let mut stream = BufReader::new(stream);
+        let request = read_request(&mut stream).await?;
+        let fault = self.next_fault(&request);
+        if fault == Fault::Silence {
+            return hold(stream).await;
         }
-        Fault::Status(status) => format!("HTTP/1.1 {status} Fault\r\nContent-Length: 0\r\n"),
-        Fault::RedirectTo(url) => format!("HTTP/1.1 302 Found\r\nLocation: {url}\r\nContent-Length: 0\r\n"),
-        Fault::Silence => return hold(stream).await,
-    };
-    let body = match fault {
-        Fault::Status(_) | Fault::RedirectTo(_) => &[],
-        Fault::CutAfter(bytes) | Fault::StallAfter(bytes) => &body[..body.len().min(*bytes)],
-        _ => body,
-    };
-    stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).await?;
-    for piece in body.chunks(PIECE_BYTES) {
-        stream.write_all(piece).await?;
-        sent.send_modify(|sent| *sent += piece.len());
+        let Script { body, validator, .. } = &self.script;
+        let Answer { head, from, to } = answer(&request, &fault, validator, body.len());
+        stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).await?;
+        let (bytes, pause) = match fault {
+            Fault::Trickle(bytes, pause) => (bytes, Some(pause)),
+            _ => (PIECE_BYTES, None),
+        };
+        for piece in body[from..to].chunks(bytes) {
+            stream.write_all(piece).await?;
+            self.sent.send_modify(|sent| *sent += piece.len());
+            if let Some(pause) = pause {
+                // This is what a slow server does, and waits for nothing.
+                tokio::time::sleep(pause).await;
+            }
+        }
+        match fault {
+            Fault::StallAfter(_) => hold(stream).await,
+            _ => stream.shutdown().await,
+        }
     }
-    match fault {
-        Fault::StallAfter(_) => hold(stream).await,
-        _ => stream.shutdown().await,
+
+    /// Notes the request, and says what shall go wrong with the answer.
+    fn next_fault(&self, request: &Request) -> Fault {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let faults = &self.script.faults;
+        let fault = faults.get(requests.len()).or_else(|| faults.last()).cloned();
+        requests.push(request.clone());
+        fault.unwrap_or(Fault::Nothing)
     }
+}
+
+async fn read_request(stream: &mut BufReader<TcpStream>) -> std::io::Result<Request> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await? <= 2 {
+            break;
+        }
+        lines.push(line.trim_end().to_owned());
+    }
+    let mut lines = lines.into_iter();
+    let line = lines.next().unwrap_or_default();
+    let header = |line: String| {
+        let (name, value) = line.split_once(':')?;
+        Some((name.to_ascii_lowercase(), value.trim().to_owned()))
+    };
+    Ok(Request { line, headers: lines.filter_map(header).collect(), at: Instant::now() })
 }
 
 /// Says nothing until the client goes away.

@@ -1,7 +1,9 @@
 //! HTTP servers: the real nginx, and a double for the faults that nginx cannot show.
 
+mod fault;
 mod faulty;
 mod nginx;
 
-pub use faulty::{Fault, FaultyServer};
-pub use nginx::Nginx;
+pub use fault::{Fault, Validator};
+pub use faulty::{FaultyServer, Request, Script};
+pub use nginx::{Nginx, Tls};

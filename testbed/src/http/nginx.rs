@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use crate::process::Process;
+use crate::tls::Authority;
 
 const READY_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
@@ -21,6 +22,17 @@ const PORTS_TRIED: u32 = 5;
 pub struct Nginx {
     process: Process,
     port: u16,
+    scheme: &'static str,
+    access_log: PathBuf,
+}
+
+/// TLS at a server.
+#[derive(Debug)]
+pub struct Tls<'a> {
+    /// Who signs for it.
+    pub authority: &'a Authority,
+    /// Whether a client needs a certificate of the same authority.
+    pub require_client: bool,
 }
 
 impl Nginx {
@@ -29,12 +41,25 @@ impl Nginx {
     /// # Errors
     /// When nginx is not installed or does not begin to listen: with the end of its log.
     pub fn start(dir: &Path, docroot: &Path) -> anyhow::Result<Self> {
+        Self::start_maybe_tls(dir, docroot, None)
+    }
+
+    /// The same, with TLS.
+    ///
+    /// # Errors
+    /// As [`Nginx::start`], and when no certificate can be made.
+    pub fn start_tls(dir: &Path, docroot: &Path, tls: &Tls<'_>) -> anyhow::Result<Self> {
+        tls.authority.sign_server("nginx")?;
+        Self::start_maybe_tls(dir, docroot, Some(tls))
+    }
+
+    fn start_maybe_tls(dir: &Path, docroot: &Path, tls: Option<&Tls<'_>>) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let dir = absolute(dir)?;
         let docroot = absolute(docroot)?;
         let mut last = None;
         for _ in 0..PORTS_TRIED {
-            match start_on(free_port()?, &dir, &docroot) {
+            match start_on(free_port()?, &dir, &docroot, tls) {
                 Ok(nginx) => return Ok(nginx),
                 Err(error) => last = Some(error),
             }
@@ -45,7 +70,22 @@ impl Nginx {
     /// The URL of the file `path` below the document root.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}/{path}", self.port)
+        self.url_by("127.0.0.1", path)
+    }
+
+    /// The same, by a name of the loopback: `localhost` or one below it, or `[::1]`.
+    #[must_use]
+    pub fn url_by(&self, host: &str, path: &str) -> String {
+        format!("{}://{host}:{}/{path}", self.scheme, self.port)
+    }
+
+    /// The requests that have ended: what their `Host` was, their path and the status of the answer.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn requests(&self) -> anyhow::Result<Vec<String>> {
+        let log = fs::read_to_string(&self.access_log).context("cannot read the access log of nginx")?;
+        Ok(log.lines().map(str::to_owned).collect())
     }
 
     /// The URL at which the file comes at no more than `bytes_per_second`.
@@ -61,15 +101,20 @@ impl Nginx {
     }
 }
 
-fn start_on(port: u16, dir: &Path, docroot: &Path) -> anyhow::Result<Nginx> {
+fn start_on(port: u16, dir: &Path, docroot: &Path, tls: Option<&Tls<'_>>) -> anyhow::Result<Nginx> {
     let pid_file = dir.join("nginx.pid");
     let _ = fs::remove_file(&pid_file);
     let config = dir.join("nginx.conf");
-    fs::write(&config, configuration(port, dir, docroot)).context("cannot write nginx.conf")?;
+    fs::write(&config, configuration(port, dir, docroot, tls)).context("cannot write nginx.conf")?;
     let mut nginx = Command::new("nginx");
     nginx.arg("-p").arg(dir).arg("-e").arg(dir.join("error.log")).arg("-c").arg(&config);
     nginx.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    let mut nginx = Nginx { process: Process::spawn(&nginx)?, port };
+    let mut nginx = Nginx {
+        process: Process::spawn(&nginx)?,
+        port,
+        scheme: if tls.is_some() { "https" } else { "http" },
+        access_log: dir.join("access.log"),
+    };
     // It is written once the port is bound, so that no stranger on the same port is taken for ours.
     wait_for_pid(&mut nginx.process, &pid_file)
         .with_context(|| format!("nginx does not serve; is nginx-light installed? {}", log_of(dir)))?;
@@ -92,8 +137,11 @@ fn wait_for_pid(process: &mut Process, pid_file: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn configuration(port: u16, dir: &Path, docroot: &Path) -> String {
+fn configuration(port: u16, dir: &Path, docroot: &Path, tls: Option<&Tls<'_>>) -> String {
     let (dir, docroot) = (dir.display(), docroot.display());
+    let ssl = if tls.is_some() { " ssl" } else { "" };
+    let listen_v6 = if has_ipv6() { format!("listen [::1]:{port}{ssl};") } else { String::new() };
+    let certificates = tls.map_or_else(String::new, certificates);
     format!(
         // One process and no master: nothing is left when that one is killed.
         r#"daemon off;
@@ -102,7 +150,8 @@ pid "{dir}/nginx.pid";
 error_log "{dir}/error.log";
 events {{ worker_connections 512; }}
 http {{
-    access_log "{dir}/access.log";
+    log_format plain '$http_host$request_uri $status';
+    access_log "{dir}/access.log" plain;
     client_body_temp_path "{dir}/body";
     proxy_temp_path "{dir}/proxy";
     fastcgi_temp_path "{dir}/fastcgi";
@@ -112,7 +161,9 @@ http {{
     sendfile on;
     tcp_nopush on;
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port}{ssl};
+        {listen_v6}
+        {certificates}
         root "{docroot}";
         location ~ "^/at/(?<rate>[0-9]+)/(?<file>.+)$" {{
             alias "{docroot}/$file";
@@ -124,6 +175,22 @@ http {{
 }}
 "#
     )
+}
+
+fn certificates(tls: &Tls<'_>) -> String {
+    let (pem, key) = tls.authority.pair("nginx");
+    let mut text =
+        format!("ssl_certificate \"{}\"; ssl_certificate_key \"{}\";", pem.display(), key.display());
+    if tls.require_client {
+        let ca = tls.authority.ca_pem_path();
+        text += &format!(" ssl_client_certificate \"{}\"; ssl_verify_client on;", ca.display());
+    }
+    text
+}
+
+/// Containers often have none.
+fn has_ipv6() -> bool {
+    TcpListener::bind(("::1", 0)).is_ok()
 }
 
 fn free_port() -> anyhow::Result<u16> {

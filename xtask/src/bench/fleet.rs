@@ -48,14 +48,14 @@ pub(super) async fn measure(args: &FleetArgs, workspace: &Workspace) -> anyhow::
     rows.extend(one_agent(workspace, &scratch.path().join("agent")).await?);
     rows.extend(sizes(workspace)?);
     let limits = [
-        Limit {
-            what: "peak resident memory of an idle agent",
-            found: peak(&rows, "agent idle")?,
+        Limit::Bytes {
+            what: "peak resident memory of an idle agent".to_owned(),
+            found: Some(peak(&rows, "agent idle")?),
             below: IDLE_AGENT_BELOW,
         },
-        Limit {
-            what: "stripped release binary of the agent",
-            found: agent_binary(workspace)?,
+        Limit::Bytes {
+            what: "stripped release binary of the agent".to_owned(),
+            found: Some(agent_binary(workspace)?),
             below: AGENT_BINARY_BELOW,
         },
     ];

@@ -1,5 +1,6 @@
 //! What a bench found: rows for programs, lines for people, and limits.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -56,26 +57,90 @@ fn percentile<T: Copy>(sorted: &[T], percent: usize) -> Option<T> {
     sorted.get(rank.max(1) - 1).copied()
 }
 
-/// A figure that must stay below something.
-#[derive(Debug)]
-pub(super) struct Limit {
-    /// Of what.
-    pub(super) what: &'static str,
-    /// What was measured, in bytes.
-    pub(super) found: u64,
-    /// What it must stay below, in bytes.
-    pub(super) below: u64,
+/// What a figure must keep to. One that was not to be had keeps to nothing.
+#[derive(Clone, Debug)]
+pub(super) enum Limit {
+    /// So many bytes or more are too many.
+    Bytes {
+        /// Of what.
+        what: String,
+        /// What was measured.
+        found: Option<u64>,
+        /// What it must stay below.
+        below: u64,
+    },
+    /// A ratio of two times.
+    Ratio {
+        /// Of what.
+        what: String,
+        /// What was measured.
+        found: Option<f64>,
+        /// Where it must be.
+        bound: Bound,
+    },
+}
+
+/// Where a ratio must be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Bound {
+    /// There or below.
+    AtMost(f64),
+    /// There or above.
+    AtLeast(f64),
 }
 
 impl Limit {
     fn is_met(&self) -> bool {
-        self.found < self.below
+        match *self {
+            Self::Bytes { found, below, .. } => found.is_some_and(|found| found < below),
+            Self::Ratio { found, bound: Bound::AtMost(most), .. } => found.is_some_and(|found| found <= most),
+            Self::Ratio { found, bound: Bound::AtLeast(least), .. } => {
+                found.is_some_and(|found| found >= least)
+            }
+        }
+    }
+
+    /// As a row, for programs.
+    fn row(&self) -> Row {
+        let row = |what: &str, name, bound: Value, found: Value| {
+            Row::new(what, "limit").with("found", found).with(name, bound).with("is_met", self.is_met())
+        };
+        match self {
+            Self::Bytes { what, found, below } => row(what, "below_bytes", (*below).into(), (*found).into()),
+            Self::Ratio { what, found, bound: Bound::AtMost(most) } => {
+                row(what, "at_most", (*most).into(), (*found).into())
+            }
+            Self::Ratio { what, found, bound: Bound::AtLeast(least) } => {
+                row(what, "at_least", (*least).into(), (*found).into())
+            }
+        }
     }
 }
 
-/// Writes `<dir>/<name>.json`, prints rows and limits, and says whether all limits are met.
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.is_met() { "met" } else { "MISSED" };
+        let (what, found, limit) = match self {
+            Self::Bytes { what, found, below } => {
+                (what, found.map(bytes), format!("below {}", bytes(*below)))
+            }
+            Self::Ratio { what, found, bound } => {
+                let limit = match bound {
+                    Bound::AtMost(most) => format!("at most {most:.2}"),
+                    Bound::AtLeast(least) => format!("at least {least:.2}"),
+                };
+                (what, found.map(|found| format!("{found:.2}")), limit)
+            }
+        };
+        let found = found.unwrap_or_else(|| "not measured".to_owned());
+        write!(f, "{verdict:<6} {what}: {found}, limit {limit}")
+    }
+}
+
+/// Writes rows and limits to `<dir>/<name>.json`, prints them, and says whether all limits are met.
 pub(super) fn publish(dir: &Path, name: &str, rows: &[Row], limits: &[Limit]) -> anyhow::Result<bool> {
-    let path = write(dir, name, rows)?;
+    let all: Vec<_> = rows.iter().cloned().chain(limits.iter().map(Limit::row)).collect();
+    let path = write(dir, name, &all)?;
     let mut lines = table(&["CASE", "OF", "WALL", "CPU", "PEAK RSS", "FIGURES"]);
     for row in rows {
         let seconds = |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.2} s"));
@@ -91,8 +156,7 @@ pub(super) fn publish(dir: &Path, name: &str, rows: &[Row], limits: &[Limit]) ->
     }
     println!("\n{}\n", table_text(&lines));
     for limit in limits {
-        let verdict = if limit.is_met() { "met" } else { "MISSED" };
-        println!("{verdict:<6} {}: {}, limit {}", limit.what, bytes(limit.found), bytes(limit.below));
+        println!("{limit}");
     }
     println!("\nrows: {}", path.display());
     Ok(limits.iter().all(Limit::is_met))
@@ -111,7 +175,8 @@ fn figure(name: &str, value: &Value) -> String {
     let text = match (name.rsplit_once('_'), value.as_f64(), value.as_u64()) {
         (Some((_, "s")), Some(seconds), _) => format!("{:.1} ms", seconds * 1000.0),
         (Some((_, "bytes")), _, Some(count)) => bytes(count),
-        _ => value.to_string(),
+        (_, Some(number), None) => format!("{number:.2}"),
+        _ => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
     };
     format!("{name} {text}")
 }
@@ -129,6 +194,25 @@ mod tests {
         );
         assert_eq!(percentile(&[7], 99), Some(7));
         assert_eq!(percentile::<u8>(&[], 50), None);
+    }
+
+    #[test]
+    fn a_limit_is_met_at_its_bound_and_never_without_a_figure() {
+        let ratio = |found, bound| Limit::Ratio { what: "wall".to_owned(), found, bound };
+        let verdicts = [
+            (ratio(Some(1.25), Bound::AtMost(1.25)), true),
+            (ratio(Some(1.26), Bound::AtMost(1.25)), false),
+            (ratio(Some(1.6), Bound::AtLeast(1.6)), true),
+            (ratio(Some(1.5), Bound::AtLeast(1.6)), false),
+            (ratio(None, Bound::AtLeast(1.6)), false),
+            (Limit::Bytes { what: "memory".to_owned(), found: Some(64), below: 64 }, false),
+        ];
+        for (limit, met) in verdicts {
+            assert_eq!(limit.is_met(), met, "{limit}");
+            assert_eq!(limit.row().figures["is_met"], met);
+        }
+        let text = ratio(None, Bound::AtMost(1.0)).to_string();
+        assert_eq!(text, "MISSED wall: not measured, limit at most 1.00");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use clap::Args;
 use farrier_testbed::packages;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::workspace::Workspace;
+use crate::workspace::{PRODUCTS, Workspace};
 use stage::Stage;
 
 /// How long blocking work that nobody waits for any more may hold up the end.
@@ -37,7 +37,7 @@ pub(crate) struct DemoArgs {
 /// Builds, then shows. Says whether every job has succeeded and every disk holds what it should.
 pub(crate) fn run(args: &DemoArgs, workspace: &Workspace) -> anyhow::Result<bool> {
     packages::ensure(&[packages::FLEET])?;
-    workspace.build_release()?;
+    workspace.build_release(PRODUCTS)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let good = runtime.block_on(run_until_interrupted(args, workspace));
     // What was interrupted may still block; whatever it has started dies with this process.

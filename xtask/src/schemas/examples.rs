@@ -4,8 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use farrier::wire::api::JobState;
 use farrier::wire::inventory::{Boot, Cpu, Disk, Firmware, Interface, Inventory, Memory, SystemVendor};
 use farrier::wire::report::{
-    CleanReport, DeployReport, DiskIdentity, EraseMethod, EraseProof, EraseReport, Output, Partition,
-    StepOutcome, StepReport,
+    CleanReport, DeployReport, DiskIdentity, Duplicate, DuplicateKind, EraseMethod, EraseProof, EraseReport,
+    Output, Partition, StepOutcome, StepReport,
 };
 use farrier::wire::{
     Accepted, AgentState, BootId, CancelCommand, CleanSpec, CleanStep, CommandId, CommandRef, CommandResult,
@@ -263,6 +263,16 @@ fn identity() -> DiskIdentity {
     }
 }
 
+fn other_identity() -> DiskIdentity {
+    DiskIdentity {
+        name: "/dev/sda".into(),
+        size: 240 * GIB,
+        serial: Some("S3YKNB0K512345".into()),
+        wwn: None,
+        by_path: None,
+    }
+}
+
 fn deploy_report() -> DeployReport {
     DeployReport {
         root_device: identity(),
@@ -281,6 +291,14 @@ fn deploy_report() -> DeployReport {
             size: 512 << 20,
         }],
         partition_table_reread: true,
+        duplicates: vec![Duplicate {
+            kind: DuplicateKind::Label,
+            value: "esp".into(),
+            partition: Some(1),
+            other_disk: other_identity(),
+            other_partition: Some(1),
+        }],
+        unexamined: Vec::new(),
     }
 }
 

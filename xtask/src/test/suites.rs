@@ -78,7 +78,16 @@ pub(super) const SUITES: &[Suite] = &[
     tests("docs", "the examples in the documentation of the code", &["--doc"]),
     tests("broker", "the AMQP client against a real RabbitMQ", &["--test", "broker"]),
     tests("image", "the image pipeline against real and broken servers", &["--test", "image"]),
-    tests("disk", "discovery, hints and erasing on files and loop devices", &["--test", "disk"]),
+    tests(
+        "source",
+        "where images come from: proxies, mirrors, broken connections, files",
+        &["--test", "source"],
+    ),
+    tests(
+        "disk",
+        "discovery, hints, erasing, partition tables and duplicates on files and loop devices",
+        &["--test", "disk", "--test", "partition_table", "--test", "duplicates"],
+    ),
     tests("handlers", "inspect, clean and deploy on lab disks", &["--test", "handlers"]),
     tests("road", "jobs through a whole fleet, whatever happens to its parts", &["--test", "road"]),
     tests("readme", "every command of the README", &["--test", "readme"]),

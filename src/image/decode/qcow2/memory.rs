@@ -129,11 +129,12 @@ pub(super) fn decode(bytes: &[u8], pieces: &[usize]) -> Result<Vec<u8>, ImageErr
 }
 
 /// For fuzzing: whatever the bytes are, this must neither panic nor take much memory or time.
-pub(in crate::image) fn fuzz(bytes: &[u8]) {
+pub(crate) fn fuzz(bytes: &[u8]) {
     let _ = decode(bytes, &[1000, 1 << 20]);
 }
 
 /// Fails where the two differ, saying where.
+#[cfg(test)]
 pub(super) fn assert_same(found: &[u8], expected: &[u8]) {
     assert_eq!(found.len(), expected.len(), "length");
     if found == expected {

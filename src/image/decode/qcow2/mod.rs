@@ -14,8 +14,8 @@ mod decoder;
 mod flaw;
 mod header;
 mod map;
-#[cfg(test)]
-mod memory;
+#[cfg(any(test, fuzzing))]
+pub(in crate::image) mod memory;
 mod packed;
 mod plain;
 mod plan;
