@@ -230,7 +230,10 @@ fn assert_decodes_as_qemu_does(image: &Qcow2, pieces: &[usize]) {
 
 /// Few of them are tiny: images by hand are decoded byte by byte, and these here are so large that it would take long.
 fn pieces() -> impl Strategy<Value = Vec<usize>> {
-    prop_oneof![Just(vec![1 << 20]), prop::collection::vec(prop_oneof![300..700_usize, 1..200_000_usize], 1..8),]
+    prop_oneof![
+        Just(vec![1 << 20]),
+        prop::collection::vec(prop_oneof![300..700_usize, 1..200_000_usize], 1..8),
+    ]
 }
 
 proptest! {
