@@ -7,7 +7,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
+use farrier::partition_table::{self, Tail};
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use sha2::{Digest as _, Sha256};
 
@@ -91,6 +92,30 @@ pub fn build_frame(path: &Path, size_mib: u64) -> anyhow::Result<Range<u64>> {
     place(&esp, path, EDGE_MIB * MIB)?;
     fs::remove_dir_all(&parts).with_context(|| format!("cannot remove {}", parts.display()))?;
     Ok(root_at * MIB..(root_at + root_mib) * MIB)
+}
+
+/// What a disk of `capacity` bytes with sectors of 512 bytes, which was zero before, holds once the image is on it: the copy of the
+/// partition table is at its end.
+///
+/// # Errors
+/// When the image cannot be read, or its table makes no sense on such a disk.
+pub fn fitted(image: &Path, capacity: u64) -> anyhow::Result<Vec<u8>> {
+    let mut disk = fs::read(image).with_context(|| format!("cannot read {}", image.display()))?;
+    let image_end = disk.len() as u64;
+    disk.resize(usize::try_from(capacity)?, 0);
+    let edge = usize::try_from(EDGE_MIB * MIB)?;
+    if disk.len() < 2 * edge {
+        return Ok(disk);
+    }
+    let start = disk.len() - edge;
+    let (body, last) = disk.split_at_mut(start);
+    let tail = Tail { bytes: last, start: start as u64 };
+    let moved = partition_table::relocate(&mut body[..edge], tail, 512, capacity, image_end);
+    let moved = moved.map_err(|problem| anyhow!("{} {problem}", image.display()))?;
+    if let Some(stale) = moved.and_then(|moved| moved.stale) {
+        disk[usize::try_from(stale.start)?..usize::try_from(stale.end)?].fill(0);
+    }
+    Ok(disk)
 }
 
 /// The SHA-256 of a file, in hex.

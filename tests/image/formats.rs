@@ -1,16 +1,17 @@
 //! Images in every format, as the tools of each make them, on disks full of old data.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use farrier::image::{self, Image, ImageError, Settings, Spool, Written};
+use farrier::image::{self, Image, ImageError, Settings, Spool, Target, Written};
 use farrier::meter::Meter;
 use farrier::wire::{Checksum, Coded as _, Digest, DigestAlgorithm, ErrorCode, ImageFormat};
 use farrier_testbed::disk_image;
 use farrier_testbed::http::{Fault, FaultyServer, Nginx};
 use farrier_testbed::lab_disk;
+use farrier_testbed::loop_device::LoopDevice;
 use tempfile::TempDir;
 
 use crate::lab::{BOUND, MIB, digest_of, settings, short, target};
@@ -136,6 +137,22 @@ async fn every_format_ends_up_as_the_same_disk() {
         let written = lab.write(&image).await.unwrap_or_else(|error| panic!("{name}: {}", error.report()));
         assert_eq!((written.format, written.bytes), (format, BUILT.raw.len() as u64), "{name}");
         lab.assert_holds_the_image(name);
+    }
+}
+
+#[tokio::test]
+async fn every_kind_of_format_ends_up_on_block_devices_as_qemu_and_the_tools_have_it() {
+    for name in ["raw", "zstd", "qcow2", "qcow2-zlib", "qcow2-extended", "qcow2-small"] {
+        let lab = Lab::new();
+        // As large as the image, so that nothing is moved: the whole device must be the image.
+        lab_disk::create(&lab.disk, BUILT.raw.len() as u64).unwrap();
+        let device = LoopDevice::attach(&lab.disk, 512).unwrap();
+        let file = OpenOptions::new().read(true).write(true).open(device.path()).unwrap();
+        let capacity = BUILT.raw.len() as u64;
+        let target = Target { name: device.path().display().to_string(), file, capacity, sector: 512 };
+        image::write(&lab.image(name), target, &settings(short()), &Meter::unobserved()).await.unwrap();
+        drop(device);
+        assert!(fs::read(&lab.disk).unwrap() == BUILT.raw, "{name}");
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use farrier_testbed::fleet::Fleet;
 use farrier_testbed::http::{Fault, FaultyServer};
+use farrier_testbed::lab_disk::OLD_DATA;
 use serde_json::{Value, json};
 
 use crate::lab::{Lab, SOON, assert_not_bootable, code};
@@ -22,7 +23,8 @@ enum Left {
 
 /// One agent with two disks and little patience with image servers.
 async fn lab() -> Lab {
-    Lab::start(Fleet::builder().agents(1).agent_arguments(["--image-stall-seconds", "3"])).await
+    Lab::start(Fleet::builder().agents(1).agent_arguments(["--image-stall-seconds=3", "--image-tries=1"]))
+        .await
 }
 
 /// Has a deploy fail once, and gives what is said of it.
@@ -34,7 +36,11 @@ async fn fails(lab: &Lab, mut request: Value, expected: &str, left: Left) -> Str
     let job = lab.api.job_is(&id, "failed", SOON).await.unwrap();
     assert_eq!((code(&job), &job["attempt"]), (expected, &json!(1)), "{job:#}");
     match left {
-        Left::AsItWas => lab.assert_holds_image(&disk),
+        Left::AsItWas => {
+            let found = std::fs::read(&disk).unwrap();
+            let image = std::fs::read(&lab.image.path).unwrap();
+            assert!(found.starts_with(&image) && found.ends_with(OLD_DATA), "{} was written", disk.display());
+        }
         Left::NotBootable => assert_not_bootable(&disk),
     }
     job["error"]["message"].as_str().unwrap().to_owned()
@@ -47,7 +53,7 @@ fn put_image_on(disk: &Path, image: &Path) {
     let disk = OpenOptions::new().write(true).open(disk).unwrap();
     disk.write_all_at(&bytes, 0).unwrap();
     let size = disk.metadata().unwrap().len();
-    disk.write_all_at(b"FARRIER-OLD-DATA", size - 16).unwrap();
+    disk.write_all_at(OLD_DATA, size - OLD_DATA.len() as u64).unwrap();
 }
 
 #[track_caller]
@@ -67,11 +73,13 @@ async fn an_image_that_is_not_what_was_meant_never_boots() {
     says(&message, &[&wrong, &lab.image.sha256_hex, "disk.img"]);
 
     let documents = lab.image.path.parent().unwrap();
-    let mut qcow2 = b"QFI\xfb\0\0\0\x03".to_vec();
+    let [mut vmdk, mut qcow2] = [b"KDMV\0\0\0\x01".to_vec(), b"QFI\xfb\0\0\0\x03".to_vec()];
+    vmdk.resize(2 * MIB, 0);
     qcow2.resize(2 * MIB, 0);
     let page = b"<html>Not an image</html>".to_vec();
     for (name, body, code, reason) in [
-        ("disk.qcow2", qcow2, "image-format", "QCOW"),
+        ("disk.vmdk", vmdk, "image-format", "VMDK"),
+        ("disk.qcow2", qcow2, "image-corrupt", "header"),
         ("index.html", page, "image-not-bootable", "<html>Not an"),
     ] {
         std::fs::write(documents.join(name), body).unwrap();

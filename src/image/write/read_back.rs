@@ -107,3 +107,38 @@ fn digest(bytes: &[u8]) -> [u8; KEPT] {
 fn mismatch(disk: &Disk, offset: u64, length: usize) -> ImageError {
     ImageError::ReadBack { target: disk.name().to_owned(), offset, length: as_u64(length) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+    use crate::image::Target;
+    use crate::wire::{Coded as _, ErrorCode};
+
+    #[test]
+    fn one_byte_that_is_not_what_was_written_is_found_where_it_is() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4 << 20).unwrap();
+        let disk = Disk::new(Target::of("the disk".into(), &file, 4 << 20, 512).unwrap());
+        let journal = Journal::default();
+        let bytes = vec![7; 100_000];
+        for offset in [1 << 20, 0] {
+            journal.note(offset, &bytes);
+            disk.write_at(&bytes, offset).unwrap();
+        }
+        journal.note_zeros(2 << 20..4 << 20);
+        let meter = Meter::unobserved();
+        journal.check(&disk, &meter).unwrap();
+        assert_eq!(meter.moved(), journal.bytes());
+        journal.check_ends(&disk, [(0, &bytes), (1 << 20, &bytes)]).unwrap();
+
+        for (place, part) in [((3 << 20) + 5, "byte 3145728"), ((1 << 20) + 99_999, "byte 1048576")] {
+            file.write_all_at(b"x", place).unwrap();
+            let error = journal.check(&disk, &meter).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::ReadBackMismatch);
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        assert!(journal.check_ends(&disk, [(1 << 20, &bytes), (0, &bytes)]).is_err());
+    }
+}

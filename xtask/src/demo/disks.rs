@@ -5,7 +5,7 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use farrier_testbed::disk_image::DiskImage;
+use farrier_testbed::disk_image::{self, DiskImage};
 use farrier_testbed::wait::blocking;
 
 use super::stage::Stage;
@@ -15,7 +15,7 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// What a disk must hold to its last byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    /// The image, and zeros after it.
+    /// The image, zeros after it, and the copy of its partition table at the end.
     Image,
     /// Zeros.
     Zeros,
@@ -58,13 +58,9 @@ pub(super) async fn read_back(stage: &Stage) -> anyhow::Result<Vec<ReadBack>> {
 fn first_difference(disk: &Path, expected: Content, image: &DiskImage) -> anyhow::Result<Option<u64>> {
     let found = File::open(disk)?;
     let length = found.metadata()?.len();
-    let zeros = std::io::repeat(0);
     match expected {
-        Content::Zeros => difference(found, zeros.take(length)),
-        Content::Image => {
-            let image_file = File::open(&image.path)?;
-            difference(found, image_file.chain(zeros.take(length.saturating_sub(image.size))))
-        }
+        Content::Zeros => difference(found, std::io::repeat(0).take(length)),
+        Content::Image => difference(found, &disk_image::fitted(&image.path, length)?[..]),
     }
 }
 
