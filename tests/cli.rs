@@ -68,7 +68,7 @@ fn wrong_usage_ends_with_2_before_anything_is_sent() {
         (&["job", "submit", "noop", "n1", "--max-attempts", "101"], "--max-attempts"),
         (&["job", "submit", "noop", "n1", "n2", "--idempotency-key", "k"], "one node"),
         (&["job", "submit", "deploy", "n1"], "image_source"),
-        (&["job", "submit", "deploy", "n1", "--image-source", "file:///x"], "--image-source"),
+        (&["job", "submit", "deploy", "n1", "--image-source", "ftp://h/x"], "--image-source"),
         (&["job", "submit", "noop", "n1", "--root-device", "serial=1"], "spec.root_device"),
         (&["job", "submit", "clean", "n1", "--step", "scrub"], "spec.steps"),
         (&["job", "submit", "clean", "n1", "--spec", "/nonexistent.json"], "/nonexistent.json"),

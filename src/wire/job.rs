@@ -78,6 +78,15 @@ impl Work {
         }
     }
 
+    /// The same without secrets: what may be shown.
+    #[must_use]
+    pub fn redacted(self) -> Self {
+        match self {
+            Self::Deploy(spec) => Self::Deploy(Box::new(spec.redacted())),
+            other => other,
+        }
+    }
+
     /// Whether carrying it out changes what is on a disk.
     #[must_use]
     pub fn is_destructive(&self) -> bool {
@@ -214,6 +223,24 @@ impl DeploySpec {
         }
     }
 
+    /// The same without credentials of servers and proxies, signatures of URLs, and headers: what may be shown.
+    #[must_use]
+    pub fn redacted(self) -> Self {
+        let checksum = |checksum| match checksum {
+            Checksum::File(url) => Checksum::File(url.redacted()),
+            digest @ Checksum::Digest(_) => digest,
+        };
+        Self {
+            image_source: self.image_source.redacted(),
+            image_mirrors: self.image_mirrors.iter().map(ImageUrl::redacted).collect(),
+            image_checksum: self.image_checksum.map(checksum),
+            image_http_proxy: self.image_http_proxy.map(|proxy| proxy.redacted()),
+            image_https_proxy: self.image_https_proxy.map(|proxy| proxy.redacted()),
+            image_request_authorization: self.image_request_authorization.map(|_| Secret::new("***")),
+            ..self
+        }
+    }
+
     /// The checksum, wherever it stands.
     ///
     /// # Errors
@@ -344,5 +371,30 @@ impl Payload for JobRequest {
 
     fn from_data(data: Value) -> Result<Self, DecodeError> {
         Self::from_json(data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_of_a_deploy_has_no_secret() {
+        let url = "https://user:secret@h/i?temp_url_sig=secret#secret";
+        let spec = serde_json::json!({
+            "image_source": url,
+            "image_mirrors": [url],
+            "image_checksum": url,
+            "image_http_proxy": "http://user:secret@proxy:3128",
+            "image_https_proxy": "http://user:secret@proxy:3128",
+            "image_request_authorization": "Bearer secret",
+            "image_no_proxy": "h2",
+        });
+        let work = Work::from_parts("deploy", Some(spec)).unwrap().redacted();
+        let shown = serde_json::to_string(&work).unwrap();
+        assert!(!shown.contains("secret") && !shown.contains("user"), "{shown}");
+        for part in ["https://h/i", "proxy:3128", "\"h2\""] {
+            assert!(shown.contains(part), "{shown}");
+        }
     }
 }

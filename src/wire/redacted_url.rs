@@ -30,6 +30,12 @@ macro_rules! redacted_url {
                 &self.0
             }
 
+            /// The same without its credentials, its query and its fragment: what may be shown.
+            #[must_use]
+            pub fn redacted(&self) -> Self {
+                Self(without_secrets(&self.0))
+            }
+
             /// Takes a URL of one of these schemes.
             ///
             /// # Errors
@@ -123,14 +129,17 @@ impl From<HttpUrl> for ImageUrl {
 }
 
 fn redacted(url: &Url, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{}{}", without_secrets(url), if url.query().is_some() { "?..." } else { "" })
+}
+
+fn without_secrets(url: &Url) -> Url {
     let mut shown = url.clone();
-    let has_query = shown.query().is_some();
     shown.set_query(None);
     shown.set_fragment(None);
     // Both fail only for URLs that cannot have credentials.
     let _ = shown.set_username("");
     let _ = shown.set_password(None);
-    write!(f, "{shown}{}", if has_query { "?..." } else { "" })
+    shown
 }
 
 #[cfg(test)]

@@ -35,6 +35,11 @@ pub(crate) fn body(bytes: usize) -> Vec<u8> {
     let mut body: Vec<u8> =
         (0..bytes.div_ceil(8) as u64).flat_map(|number| (number * 0x9e37_79b9 + 1).to_be_bytes()).collect();
     body.truncate(bytes);
+    // A master boot record with one partition of one sector.
+    body[446..510].fill(0);
+    body[450] = 0x83;
+    body[454] = 1;
+    body[458] = 1;
     body[510..512].copy_from_slice(b"\x55\xaa");
     body
 }

@@ -70,7 +70,7 @@ fn schema_and_reader_refuse_the_same_jobs() {
         with(&deploy, "/data/spec", "root_devise", json!({})),
         with(&deploy, "/data/spec/root_device", "serail", json!("x")),
         with(&deploy, "/data/spec", "image_checksum", json!("md5:0")),
-        with(&deploy, "/data/spec", "image_source", json!("file:///etc/shadow")),
+        with(&deploy, "/data/spec", "image_source", json!("ftp://h/image")),
         with(&deploy, "/data", "retry", json!({"max_attempts": 0})),
         with(&deploy, "/data", "retry", json!({"max_atempts": 1})),
         with(&deploy, "/data", "timeout_seconds", json!(0)),

@@ -202,7 +202,8 @@ impl JobRow {
         Ok(Job {
             id: self.id()?,
             node: self.node()?,
-            work: self.work()?,
+            // The API shows it to whoever may read; the command that is sent has all of it.
+            work: self.work()?.redacted(),
             state: self.state()?,
             wait: self.wait(now())?,
             attempt: self.attempt,

@@ -28,14 +28,24 @@ async fn a_bad_job_names_the_field_and_leaves_nothing() {
             "spec.steps[0]",
         ),
         (
-            json!({"node": "n1", "verb": "deploy", "spec": {"image_source": "http://h/"}}),
+            json!({"node": "n1", "verb": "deploy", "spec": {"image_source": "http://h/", "image_checksum": "abc"}}),
             "bad-schema",
             "spec.image_checksum",
         ),
         (
-            json!({"node": "n1", "verb": "deploy", "spec": {"image_source": "file:///x", "image_checksum": "ab".repeat(32)}}),
+            json!({"node": "n1", "verb": "deploy", "spec": {"image_source": "ftp://h/x", "image_checksum": "ab".repeat(32)}}),
             "bad-schema",
             "spec.image_source",
+        ),
+        (
+            json!({"node": "n1", "verb": "deploy", "spec": {"image_source": "http://h/", "image_os_hash_algo": "sha256"}}),
+            "bad-schema",
+            "spec.image_os_hash_value",
+        ),
+        (
+            json!({"node": "n1", "verb": "deploy", "spec": {"image_source": "http://h/", "image_no_proxy": "a b"}}),
+            "bad-schema",
+            "spec.image_no_proxy",
         ),
         (json!({"node": "n1", "verb": "noop", "job": "j1"}), "bad-schema", "job"),
     ];
