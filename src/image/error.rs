@@ -235,7 +235,9 @@ pub enum ImageError {
     },
 
     /// A container of some kind, not the bytes of a disk.
-    #[error("{url} is {container}; expected a raw whole-disk image: convert it first")]
+    #[error(
+        "{url} is {container}; expected a whole-disk image in raw, compressed or qcow2 format: convert it first"
+    )]
     Format {
         /// What was fetched.
         url: Box<ImageUrl>,
@@ -375,7 +377,7 @@ pub enum ImageError {
 
     /// Not the image of a disk that boots.
     #[error(
-        "{url}{} begins with neither a GPT nor an MBR, but with {begins_with}; expected a raw whole-disk image",
+        "{url}{} begins with neither a GPT nor an MBR, but with {begins_with}; expected a whole-disk image in raw, compressed or qcow2 format",
         .within.map_or_else(String::new, |format| format!(", decoded by {format},"))
     )]
     NotBootable {

@@ -94,6 +94,21 @@ pub fn build_frame(path: &Path, size_mib: u64) -> anyhow::Result<Range<u64>> {
     Ok(root_at * MIB..(root_at + root_mib) * MIB)
 }
 
+/// Bytes that begin as a disk does, with a master boot record and one partition of one sector, and of which no two blocks are the
+/// same. At least 512.
+#[must_use]
+pub fn disk_like(bytes: usize) -> Vec<u8> {
+    let mut disk: Vec<u8> =
+        (0..bytes.div_ceil(8) as u64).flat_map(|number| (number * 0x9e37_79b9 + 1).to_be_bytes()).collect();
+    disk.truncate(bytes);
+    disk[446..510].fill(0);
+    disk[450] = 0x83;
+    disk[454] = 1;
+    disk[458] = 1;
+    disk[510..512].copy_from_slice(b"\x55\xaa");
+    disk
+}
+
 /// What a disk of `capacity` bytes with sectors of 512 bytes, which was zero before, holds once the image is on it: the copy of the
 /// partition table is at its end.
 ///

@@ -7,6 +7,7 @@ use std::time::Duration;
 use farrier::image::{self, Image, ImageError, Limits, Settings, Target, Written};
 use farrier::meter::Meter;
 use farrier::wire::{Checksum, Coded as _, Digest, ErrorCode};
+pub(crate) use farrier_testbed::disk_image::disk_like;
 use farrier_testbed::http::Nginx;
 use farrier_testbed::lab_disk::{self, OLD_DATA};
 use sha2::{Digest as _, Sha256};
@@ -34,20 +35,6 @@ pub(crate) fn settings(limits: Limits) -> Settings {
 
 pub(crate) fn image_at(url: &str, checksum: Digest) -> Image {
     Image::new(url.parse().unwrap(), Some(Checksum::Digest(checksum)))
-}
-
-/// Bytes that begin as a disk does, and of which no two blocks are the same.
-pub(crate) fn disk_like(bytes: usize) -> Vec<u8> {
-    let mut image: Vec<u8> =
-        (0..bytes.div_ceil(8) as u64).flat_map(|number| (number * 0x9e37_79b9 + 1).to_be_bytes()).collect();
-    image.truncate(bytes);
-    // A master boot record with one partition of one sector.
-    image[446..510].fill(0);
-    image[450] = 0x83;
-    image[454] = 1;
-    image[458] = 1;
-    image[510..512].copy_from_slice(b"\x55\xaa");
-    image
 }
 
 pub(crate) struct Lab {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use farrier::image::{self, Connection, Image, ImageError, Limits, Settings, Target};
 use farrier::meter::Meter;
 use farrier::wire::{Checksum, Coded as _, Digest, ErrorReport};
+pub(crate) use farrier_testbed::disk_image::disk_like as body;
 use farrier_testbed::http::{FaultyServer, Nginx, Tls};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -28,20 +29,6 @@ pub(crate) fn limits() -> Limits {
 
 pub(crate) fn settings() -> Settings {
     Settings { limits: limits(), ..Settings::default() }
-}
-
-/// Bytes that begin as a disk does, and of which no two blocks are the same.
-pub(crate) fn body(bytes: usize) -> Vec<u8> {
-    let mut body: Vec<u8> =
-        (0..bytes.div_ceil(8) as u64).flat_map(|number| (number * 0x9e37_79b9 + 1).to_be_bytes()).collect();
-    body.truncate(bytes);
-    // A master boot record with one partition of one sector.
-    body[446..510].fill(0);
-    body[450] = 0x83;
-    body[454] = 1;
-    body[458] = 1;
-    body[510..512].copy_from_slice(b"\x55\xaa");
-    body
 }
 
 /// What most tests serve.
