@@ -17,8 +17,6 @@ use crate::ioctl;
 const MAX_UNFLUSHED: u64 = 64 << 20;
 /// How many may lie in the cache of the drive alone: progress counts bytes as durable once they have been flushed.
 const MAX_UNFLUSHED_DIRECT: u64 = 512 << 20;
-/// Zeros are made in pieces of so many bytes: a disk that has to write them takes a second or less for each.
-const ZERO_AT_ONCE: u64 = 64 << 20;
 
 /// An open disk to write an image to.
 #[derive(Debug)]
@@ -122,13 +120,25 @@ impl Disk {
     }
 
     /// Makes a range zero, whatever was there before: by what the disk offers for that, else by writing.
-    pub(in crate::image) fn zero(&self, mut offset: u64, end: u64) -> Result<(), ImageError> {
-        while offset < end {
-            let length = ZERO_AT_ONCE.min(end - offset);
-            self.zero_piece(offset, length)?;
-            offset += length;
+    pub(in crate::image) fn zero(&self, start: u64, end: u64) -> Result<(), ImageError> {
+        let length = end.saturating_sub(start);
+        // A disk zeroes whole sectors; the kernel can zero any byte of a file.
+        let sector = if self.is_block_device { self.sector.into() } else { 1 };
+        let whole = start.is_multiple_of(sector) && length.is_multiple_of(sector);
+        if length == 0 {
+            return Ok(());
         }
-        Ok(())
+        if whole && !self.cannot_zero.load(Ordering::Relaxed) {
+            match self.make_zero(start, length) {
+                Ok(()) => return self.count(length, MAX_UNFLUSHED_DIRECT),
+                Err(error) if is_not_offered(&error) => {
+                    tracing::debug!(disk = self.name, %error, "the disk makes no zeros; writing them");
+                    self.cannot_zero.store(true, Ordering::Relaxed);
+                }
+                Err(source) => return Err(self.error("make zeros on", start, source)),
+            }
+        }
+        self.write_zeros(start, length)
     }
 
     /// Returns once all that was written is on the medium.
@@ -176,23 +186,6 @@ impl Disk {
             }
             Err(source) => Err(self.error("write", offset, source)),
         }
-    }
-
-    fn zero_piece(&self, offset: u64, length: u64) -> Result<(), ImageError> {
-        // A disk zeroes whole sectors; the kernel can zero any byte of a file.
-        let whole = !self.is_block_device
-            || (offset.is_multiple_of(self.sector.into()) && length.is_multiple_of(self.sector.into()));
-        if whole && !self.cannot_zero.load(Ordering::Relaxed) {
-            match self.make_zero(offset, length) {
-                Ok(()) => return self.count(length, MAX_UNFLUSHED_DIRECT),
-                Err(error) if is_not_offered(&error) => {
-                    tracing::debug!(disk = self.name, %error, "the disk makes no zeros; writing them");
-                    self.cannot_zero.store(true, Ordering::Relaxed);
-                }
-                Err(source) => return Err(self.error("make zeros on", offset, source)),
-            }
-        }
-        self.write_zeros(offset, length)
     }
 
     fn make_zero(&self, offset: u64, length: u64) -> io::Result<()> {

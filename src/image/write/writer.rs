@@ -24,6 +24,8 @@ const THREADS: usize = 4;
 const BUFFERS: usize = 2 * THREADS;
 /// Zeros in a row that are made and not written. A shorter row costs the disk less as a part of a longer write.
 const ZERO_BLOCK: usize = 64 << 10;
+/// Zeros that are made before it is asked again whether to go on: a second or less where the disk has to write them.
+const ZEROS_AT_ONCE: u64 = 64 << 20;
 /// Rows of zeros are brought together up to this.
 const ZERO_ROW: u64 = 1 << 30;
 
@@ -111,7 +113,14 @@ impl Shared<'_> {
                 if let Some(journal) = self.journal {
                     journal.note_zeros(range.clone());
                 }
-                self.disk.zero(range.start, range.end)?;
+                // A disk may have to write them: that takes long, and may be cancelled.
+                let mut at = range.start;
+                while at < range.end {
+                    self.meter.check()?;
+                    let to = range.end.min(at + ZEROS_AT_ONCE);
+                    self.disk.zero(at, to)?;
+                    at = to;
+                }
             }
         }
         self.meter.durable(self.disk.durable());
