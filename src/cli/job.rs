@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use farrier::terminal::progress_text;
 use farrier::wire::api::{Attempt, Job, JobCancel, JobState, JobSubmitted};
-use farrier::wire::{JobId, JobRequest, RetryPolicy, Verb, Work};
+use farrier::wire::{ImageSource, JobId, JobRequest, RetryPolicy, Verb, Work};
 use reqwest::Method;
 
 use super::client::{Client, ClientError};
@@ -159,7 +159,7 @@ async fn submit(args: &SubmitArgs, client: &Client, output: &mut Output) -> Resu
 }
 
 impl SubmitArgs {
-    fn request(&self, node: &str, work: Work) -> JobRequest {
+    fn request(&self, node: &str, work: Work<ImageSource>) -> JobRequest {
         JobRequest {
             job: None,
             node: node.to_owned(),

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use farrier::wire::{Checksum, DecodeError, ImageFormat, ImageUrl, NoProxy, ProxyUrl, Verb, Work};
+use farrier::wire::{
+    Checksum, DecodeError, ImageDownloadSource, ImageFormat, ImageSource, NoProxy, ProxyUrl, Source, Verb,
+    Work,
+};
 use serde_json::{Map, Value, json};
 
 use super::error::Failure;
@@ -14,14 +17,18 @@ use super::error::Failure;
 #[command(next_help_heading = "What to do")]
 pub(crate) struct SpecArgs {
     /// The whole spec as JSON, from a file or from standard input (-), instead of the flags below
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["image_source", "image_mirrors", "image_checksum", "image_disk_format", "image_http_proxy", "image_https_proxy", "image_no_proxy", "image_read_back", "root_device", "skip", "step", "allow_no_devices"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["image_source", "image_mirrors", "image_download_source", "image_checksum", "image_disk_format", "image_http_proxy", "image_https_proxy", "image_no_proxy", "image_read_back", "root_device", "skip", "step", "allow_no_devices"])]
     spec: Option<PathBuf>,
-    /// deploy: where the whole-disk image is: an http, https or file URL
-    #[arg(long, value_name = "URL")]
-    image_source: Option<ImageUrl>,
+    /// deploy: where the whole-disk image is: an http, https or file URL; for a job also the UUID of an image or
+    /// swift://container/object
+    #[arg(long, value_name = "SOURCE")]
+    image_source: Option<ImageSource>,
     /// deploy: where else the image is; may be repeated, and is tried in this order
-    #[arg(long, value_name = "URL")]
-    image_mirrors: Vec<ImageUrl>,
+    #[arg(long, value_name = "SOURCE")]
+    image_mirrors: Vec<ImageSource>,
+    /// deploy: how the coordinator makes the URL of the image: swift, http or local
+    #[arg(long, value_name = "WAY")]
+    image_download_source: Option<ImageDownloadSource>,
     /// deploy: the digest of the image as it is served: sha256:<hex digits>, sha512:..., or the digits alone; or the URL of a
     /// checksum file
     #[arg(long, value_name = "SUM")]
@@ -65,7 +72,7 @@ pub(crate) fn verb_parser() -> impl TypedValueParser<Value = Verb> {
 
 impl SpecArgs {
     /// What the flags ask for. Those that do not belong to the verb are refused, as unknown fields of its spec are.
-    pub(crate) async fn work(&self, verb: Verb) -> Result<Work, Failure> {
+    pub(crate) async fn work<S: Source>(&self, verb: Verb) -> Result<Work<S>, Failure> {
         let spec = match &self.spec {
             Some(path) => read_json(path).await?,
             None => Value::Object(self.fields()?),
@@ -80,6 +87,9 @@ impl SpecArgs {
         }
         if !self.image_mirrors.is_empty() {
             spec.insert("image_mirrors".into(), json!(self.image_mirrors));
+        }
+        if let Some(way) = &self.image_download_source {
+            spec.insert("image_download_source".into(), json!(way));
         }
         if let Some(checksum) = &self.image_checksum {
             spec.insert("image_checksum".into(), json!(checksum));
@@ -187,7 +197,7 @@ mod tests {
     use super::*;
 
     async fn spec(verb: Verb, args: SpecArgs) -> Result<Value, String> {
-        let work = args.work(verb).await.map_err(|failure| failure.to_string())?;
+        let work = args.work::<ImageSource>(verb).await.map_err(|failure| failure.to_string())?;
         Ok(serde_json::to_value(work).unwrap())
     }
 

@@ -9,7 +9,7 @@ use super::event::{AgentState, JobChanged, Running, StepProgress};
 use super::inventory::Inventory;
 use super::job::RetryPolicy;
 use super::report::{Output, StepReport};
-use super::{BootId, CommandId, ErrorReport, JobId, NodeId, RootDeviceHints, Verb, Work};
+use super::{BootId, CommandId, ErrorReport, ImageSource, JobId, NodeId, RootDeviceHints, Verb, Work};
 
 /// Whether a node may be commanded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -217,7 +217,7 @@ pub struct Job {
     pub node_name: Option<String>,
     /// What to do.
     #[serde(flatten)]
-    pub work: Work,
+    pub work: Work<ImageSource>,
     /// Its state.
     pub state: JobState,
     /// What it waits for, unless it runs or has ended.

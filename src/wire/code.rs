@@ -157,6 +157,42 @@ codes! {
     HttpTruncated = "http-truncated", retry true;
     /// The server sent nothing for too long.
     HttpStalled = "http-stalled", retry true;
+    /// The URL that the coordinator made has run out, and no fresh one came.
+    UrlExpired = "url-expired", retry true;
+    /// There is no such image: no such object, file or entry of the catalogue.
+    ImageNotFound = "image-not-found", retry false;
+    /// Swift does not take the temporary URLs that are made with the key of the configuration.
+    TempUrlRefused = "temp-url-refused", retry false;
+    /// The file is not below a path from which images may be served.
+    PathNotAllowed = "path-not-allowed", retry false;
+    /// The file is another one than when its URL was made.
+    ImageReplaced = "image-replaced", retry true;
+    /// The coordinator has no room to keep an image that it shall serve.
+    ImageCacheFull = "image-cache-full", retry true;
+
+    // Nodes and their power
+    /// A value in the driver info of a node is wrong.
+    BadDriverInfo = "bad-driver-info", retry false;
+    /// A secret was given, and the coordinator has no key to keep it under.
+    SecretKeyMissing = "secret-key-missing", retry false;
+    /// A secret in the store was written under a key that the coordinator does not have.
+    SecretUnreadable = "secret-unreadable", retry false;
+    /// The driver info of the node names no management controller, and what was asked for needs one.
+    NoPowerDriver = "no-power-driver", retry false;
+    /// Switching the power off is not allowed for this node.
+    PowerOffDisabled = "power-off-disabled", retry false;
+    /// The management controller cannot be reached, or does not answer.
+    BmcUnreachable = "bmc-unreachable", retry true;
+    /// The management controller refused the credentials.
+    BmcUnauthorized = "bmc-unauthorized", retry false;
+    /// The management controller refused the request.
+    BmcRefused = "bmc-refused", retry false;
+    /// The management controller failed to do what it was asked.
+    BmcFailed = "bmc-failed", retry true;
+    /// What the management controller answered makes no sense.
+    BmcBadAnswer = "bmc-bad-answer", retry true;
+    /// The machine did not reach the power state that it was to reach.
+    PowerTimeout = "power-timeout", retry true;
 
     // The rest
     /// The hardware or the kernel would not say what it must.

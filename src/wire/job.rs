@@ -6,22 +6,23 @@ use serde_json::{Map, Value};
 
 use super::envelope::{DecodeError, Payload, from_value};
 use super::{
-    Checksum, Digest, DigestAlgorithm, ImageFormat, ImageUrl, JobId, NoProxy, ProxyUrl, RootDeviceHints,
-    Secret,
+    Checksum, Digest, DigestAlgorithm, ImageDownloadSource, ImageFormat, ImageSource, ImageUrl, JobId,
+    NoProxy, ProxyUrl, RootDeviceHints, Secret, Source,
 };
 
 /// A verb with its spec.
 ///
-/// A spec refuses fields that it does not know: a misspelt `root_device` must not send an image to another disk.
+/// A spec refuses fields that it does not know: a misspelt `root_device` must not send an image to another disk. `S` says how the
+/// source of an image is written: [`ImageSource`] in a job, [`ImageUrl`] in a command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "verb", content = "spec", rename_all = "snake_case")]
-pub enum Work {
+#[serde(tag = "verb", content = "spec", rename_all = "snake_case", bound = "S: Source")]
+pub enum Work<S = ImageUrl> {
     /// Find out what the node is made of.
     Inspect(InspectSpec),
     /// Erase the disks of the node.
     Clean(CleanSpec),
     /// Write an image to the root device of the node.
-    Deploy(Box<DeploySpec>),
+    Deploy(Box<DeploySpec<S>>),
     /// Do nothing: proves the road to the node and back.
     Noop(NoopSpec),
 }
@@ -66,7 +67,7 @@ impl std::fmt::Display for Verb {
     }
 }
 
-impl Work {
+impl<S: Source> Work<S> {
     /// The verb alone.
     #[must_use]
     pub fn verb(&self) -> Verb {
@@ -157,13 +158,16 @@ pub enum CleanStep {
 
 /// The spec of `deploy`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DeploySpec {
+#[serde(deny_unknown_fields, bound = "S: Source")]
+pub struct DeploySpec<S = ImageUrl> {
     /// Where the whole-disk image is.
-    pub image_source: ImageUrl,
+    pub image_source: S,
     /// Where else it is. They are tried in this order when `image_source` does not deliver.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub image_mirrors: Vec<ImageUrl>,
+    pub image_mirrors: Vec<S>,
+    /// How the coordinator makes the URL of the image; what the node or the configuration says where absent. Agents do not look at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_download_source: Option<ImageDownloadSource>,
     /// The digest of the bytes that the server sends, compressed as they may be; or the URL of a checksum file. An agent refuses an
     /// image without one unless it is configured otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -202,13 +206,14 @@ pub struct DeploySpec {
     pub skip_block_devices: Vec<RootDeviceHints>,
 }
 
-impl DeploySpec {
+impl<S: Source> DeploySpec<S> {
     /// An image with its digest, written to the node's own root device.
     #[must_use]
-    pub fn new(image_source: ImageUrl, image_checksum: Digest) -> Self {
+    pub fn new(image_source: S, image_checksum: Digest) -> Self {
         Self {
             image_source,
             image_mirrors: Vec::new(),
+            image_download_source: None,
             image_checksum: Some(Checksum::Digest(image_checksum)),
             image_os_hash_algo: None,
             image_os_hash_value: None,
@@ -231,13 +236,34 @@ impl DeploySpec {
             digest @ Checksum::Digest(_) => digest,
         };
         Self {
-            image_source: self.image_source.redacted(),
-            image_mirrors: self.image_mirrors.iter().map(ImageUrl::redacted).collect(),
+            image_source: self.image_source.without_secrets(),
+            image_mirrors: self.image_mirrors.iter().map(S::without_secrets).collect(),
             image_checksum: self.image_checksum.map(checksum),
             image_http_proxy: self.image_http_proxy.map(|proxy| proxy.redacted()),
             image_https_proxy: self.image_https_proxy.map(|proxy| proxy.redacted()),
             image_request_authorization: self.image_request_authorization.map(|_| Secret::new("***")),
             ..self
+        }
+    }
+
+    /// The same with its sources written in another way.
+    #[must_use]
+    pub fn with_sources<T>(self, image_source: T, image_mirrors: Vec<T>) -> DeploySpec<T> {
+        DeploySpec {
+            image_source,
+            image_mirrors,
+            image_download_source: self.image_download_source,
+            image_checksum: self.image_checksum,
+            image_os_hash_algo: self.image_os_hash_algo,
+            image_os_hash_value: self.image_os_hash_value,
+            image_disk_format: self.image_disk_format,
+            image_request_authorization: self.image_request_authorization,
+            image_http_proxy: self.image_http_proxy,
+            image_https_proxy: self.image_https_proxy,
+            image_no_proxy: self.image_no_proxy,
+            image_read_back: self.image_read_back,
+            root_device: self.root_device,
+            skip_block_devices: self.skip_block_devices,
         }
     }
 
@@ -296,7 +322,7 @@ pub struct JobRequest {
     pub node: String,
     /// What to do.
     #[serde(flatten)]
-    pub work: Work,
+    pub work: Work<ImageSource>,
     /// A job submitted again with the same key is the same job.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
@@ -390,7 +416,7 @@ mod tests {
             "image_request_authorization": "Bearer secret",
             "image_no_proxy": "h2",
         });
-        let work = Work::from_parts("deploy", Some(spec)).unwrap().redacted();
+        let work = Work::<ImageSource>::from_parts("deploy", Some(spec)).unwrap().redacted();
         let shown = serde_json::to_string(&work).unwrap();
         assert!(!shown.contains("secret") && !shown.contains("user"), "{shown}");
         for part in ["https://h/i", "proxy:3128", "\"h2\""] {

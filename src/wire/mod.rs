@@ -12,6 +12,7 @@ mod event;
 mod hints;
 mod ids;
 mod image;
+mod image_source;
 pub mod inventory;
 mod job;
 mod no_proxy;
@@ -30,6 +31,9 @@ pub use event::{
 pub use hints::{HintValue, RootDeviceHints};
 pub use ids::{BootId, CommandId, JobId, NodeId};
 pub use image::{BadChecksum, BadImageFormat, Checksum, ImageFormat};
+pub use image_source::{
+    BadDownloadSource, BadImageSource, ImageDownloadSource, ImageSource, Source, SwiftObject,
+};
 pub use job::{
     CleanSpec, CleanStep, DEFAULT_TIMEOUT_SECONDS, DeploySpec, InspectSpec, JobRequest, NoopSpec,
     RetryPolicy, Verb, Work,

@@ -9,9 +9,9 @@ use farrier::wire::report::{
 };
 use farrier::wire::{
     Accepted, AgentState, BootId, CancelCommand, CleanSpec, CleanStep, CommandId, CommandRef, CommandResult,
-    DeploySpec, Digest, ErrorCode, ErrorReport, Event, Heartbeat, Hello, ImageUrl, InspectSpec, JobChanged,
-    JobId, JobRequest, Log, NodeId, NoopSpec, Origin, Outcome, Payload, Progress, RetryPolicy,
-    RootDeviceHints, RunCommand, Running, StatusCommand, StepProgress, Verb, Work,
+    DeploySpec, Digest, ErrorCode, ErrorReport, Event, Heartbeat, Hello, ImageSource, ImageUrl, InspectSpec,
+    JobChanged, JobId, JobRequest, Log, NodeId, NoopSpec, Origin, Outcome, Payload, Progress, RetryPolicy,
+    RootDeviceHints, RunCommand, Running, Source, StatusCommand, StepProgress, Verb, Work,
 };
 use uuid::{Uuid, uuid};
 
@@ -71,7 +71,7 @@ pub(super) fn jobs() -> Vec<Example<JobRequest>> {
     ]
 }
 
-fn request(work: Work) -> JobRequest {
+fn request(work: Work<ImageSource>) -> JobRequest {
     JobRequest {
         job: None,
         node: "web-12".into(),
@@ -82,11 +82,11 @@ fn request(work: Work) -> JobRequest {
     }
 }
 
-fn deploy() -> Work {
+fn deploy<S: Source + From<ImageUrl>>() -> Work<S> {
     let root_device = RootDeviceHints { serial: Some(SERIAL.into()), ..RootDeviceHints::default() };
     Work::Deploy(Box::new(DeploySpec {
         root_device: Some(root_device),
-        ..DeploySpec::new(image_source(), checksum())
+        ..DeploySpec::new(image_source().into(), checksum())
     }))
 }
 

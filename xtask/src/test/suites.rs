@@ -90,6 +90,11 @@ pub(super) const SUITES: &[Suite] = &[
     ),
     tests("handlers", "inspect, clean and deploy on lab disks", &["--test", "handlers"]),
     tests("road", "jobs through a whole fleet, whatever happens to its parts", &["--test", "road"]),
+    tests(
+        "direct",
+        "direct deploy: image URLs, proxies and power against real Swift, Squid and management controllers",
+        &["--test", "direct"],
+    ),
     tests("readme", "every command of the README", &["--test", "readme"]),
     tests("cli", "the farrier command", &["--test", "cli"]),
     tests(

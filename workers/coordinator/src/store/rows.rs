@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use farrier::wire::api::{Attempt, Enrolment, Job, JobState, Node, NodeAgent, Wait};
-use farrier::wire::{ErrorReport, JobId, NodeId, RetryPolicy, Work};
+use farrier::wire::{ErrorReport, ImageSource, JobId, NodeId, RetryPolicy, Work};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::FromRow;
@@ -170,7 +170,7 @@ impl JobRow {
         word(&self.state)
     }
 
-    pub(super) fn work(&self) -> Result<Work, StoreError> {
+    pub(super) fn work(&self) -> Result<Work<ImageSource>, StoreError> {
         from_json(&self.work)
     }
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use farrier::broker::Outgoing;
 use farrier::wire::api::{JobState, NodeProperties};
-use farrier::wire::{CommandId, CommandRef, ErrorCode, ErrorReport, Event, RunCommand, Work};
+use farrier::wire::{
+    CommandId, CommandRef, ErrorCode, ErrorReport, Event, ImageSource, ImageUrl, RunCommand, Work,
+};
 
 use super::outbox::Item;
 use super::rows::{JOBS, JobRow, from_json, id, micros, time};
@@ -114,6 +116,13 @@ impl Tx {
     ) -> Result<(), StoreError> {
         let Some(row) = self.job(job).await? else { return Ok(()) };
         let expires_at = self.now.saturating_add(micros(bounds.accept));
+        let work = match with_properties(row.work()?, properties) {
+            Ok(work) => work,
+            Err(error) => {
+                let with = With { error: Some(error), ..With::default() };
+                return self.trigger(&row, Trigger::Fail, with).await.map(drop);
+            }
+        };
         let reference =
             CommandRef { job: row.id()?, command: CommandId::new(), attempt: row.attempt.saturating_add(1) };
         let command = RunCommand {
@@ -121,7 +130,7 @@ impl Tx {
             node: row.node()?,
             boot_id: id(boot)?,
             expires_at: time(expires_at),
-            work: with_properties(row.work()?, properties),
+            work,
         };
         sqlx::query("UPDATE jobs SET attempt = ?2, lease_until = NULL WHERE number = ?1")
             .bind(row.number)
@@ -247,17 +256,31 @@ impl Tx {
 }
 
 /// What the operator said about the machine goes into the command: an agent decides by nothing that it remembers.
-fn with_properties(work: Work, properties: NodeProperties) -> Work {
-    match work {
-        Work::Deploy(mut spec) => {
+fn with_properties(work: Work<ImageSource>, properties: NodeProperties) -> Result<Work, ErrorReport> {
+    Ok(match work {
+        Work::Deploy(spec) => {
+            let source = url_of(&spec.image_source)?;
+            let mirrors = spec.image_mirrors.iter().map(url_of).collect::<Result<_, _>>()?;
+            let mut spec = (*spec).with_sources(source, mirrors);
             spec.root_device = spec.root_device.or(properties.root_device);
             spec.skip_block_devices.extend(properties.skip_block_devices);
-            Work::Deploy(spec)
+            Work::Deploy(Box::new(spec))
         }
         Work::Clean(mut spec) => {
             spec.skip_block_devices.extend(properties.skip_block_devices);
             Work::Clean(spec)
         }
-        work @ (Work::Inspect(_) | Work::Noop(_)) => work,
+        Work::Inspect(spec) => Work::Inspect(spec),
+        Work::Noop(spec) => Work::Noop(spec),
+    })
+}
+
+fn url_of(source: &ImageSource) -> Result<ImageUrl, ErrorReport> {
+    match source {
+        ImageSource::Url(url) => Ok(url.clone()),
+        other => Err(ErrorReport::new(
+            ErrorCode::ImageUnsupported,
+            format!("{other} is not at a URL; this coordinator makes none"),
+        )),
     }
 }
