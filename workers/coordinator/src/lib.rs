@@ -12,6 +12,7 @@
 pub mod api;
 pub mod config;
 pub mod coordinator;
+pub mod driver_info;
 pub mod feed;
 mod gauges;
 mod inbox;
