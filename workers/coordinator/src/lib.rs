@@ -13,6 +13,7 @@ pub mod api;
 mod conductor;
 pub mod config;
 pub mod coordinator;
+pub mod driver_info;
 pub mod feed;
 mod gauges;
 pub mod images;
