@@ -20,3 +20,4 @@ mod relay;
 mod scheduler;
 pub mod states;
 pub mod store;
+pub mod vault;
