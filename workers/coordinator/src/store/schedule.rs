@@ -5,7 +5,7 @@ use std::time::Duration;
 use farrier::broker::Outgoing;
 use farrier::wire::api::{JobState, NodeProperties};
 use farrier::wire::{
-    CommandId, CommandRef, ErrorCode, ErrorReport, Event, ImageSource, ImageUrl, RunCommand, Work,
+    Coded as _, CommandId, CommandRef, ErrorCode, ErrorReport, Event, ImageSource, ImageUrl, RunCommand, Work,
 };
 
 use super::outbox::Item;
@@ -116,7 +116,8 @@ impl Tx {
     ) -> Result<(), StoreError> {
         let Some(row) = self.job(job).await? else { return Ok(()) };
         let expires_at = self.now.saturating_add(micros(bounds.accept));
-        let work = match with_properties(row.work()?, properties) {
+        let work = row.work(&self.vault).map_err(|error| error.report());
+        let work = match work.and_then(|work| with_properties(work, properties)) {
             Ok(work) => work,
             Err(error) => {
                 let with = With { error: Some(error), ..With::default() };

@@ -6,6 +6,7 @@
 
 pub mod keys;
 
+use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -135,6 +136,12 @@ impl Vault {
     #[must_use]
     pub fn key_id(&self) -> Option<&str> {
         self.keys.first().map(SecretKey::id)
+    }
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` of {} {}", self.column, self.table, self.row)
     }
 }
 
