@@ -59,6 +59,8 @@ impl Tx {
             AgentEvent::Accepted(accepted) => self.accepted(accepted, rules).await,
             AgentEvent::Progress(progress) => self.progress(progress, rules).await,
             AgentEvent::Result(result) => self.result(result).await,
+            // No URL that this coordinator sends runs out yet.
+            AgentEvent::ImageUrlWanted(_) => Ok(()),
             AgentEvent::Log(log) => {
                 self.log(log);
                 Ok(())

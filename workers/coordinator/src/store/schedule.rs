@@ -5,7 +5,7 @@ use std::time::Duration;
 use farrier::broker::Outgoing;
 use farrier::wire::api::{JobState, NodeProperties};
 use farrier::wire::{
-    CommandId, CommandRef, ErrorCode, ErrorReport, Event, ImageSource, ImageUrl, RunCommand, Work,
+    Afterwards, CommandId, CommandRef, ErrorCode, ErrorReport, Event, ImageSource, ImageUrl, RunCommand, Work,
 };
 
 use super::outbox::Item;
@@ -130,6 +130,7 @@ impl Tx {
             node: row.node()?,
             boot_id: id(boot)?,
             expires_at: time(expires_at),
+            afterwards: Afterwards::Stay,
             work,
         };
         sqlx::query("UPDATE jobs SET attempt = ?2, lease_until = NULL WHERE number = ?1")

@@ -204,6 +204,7 @@ impl Agent {
             running,
             verbs: Verb::ALL.to_vec(),
             ramdisk: false,
+            can_power: false,
         })
     }
 
