@@ -14,6 +14,7 @@ pub mod config;
 pub mod coordinator;
 pub mod feed;
 mod gauges;
+pub mod images;
 mod inbox;
 mod intake;
 mod relay;

@@ -12,6 +12,7 @@ pub mod outbox;
 mod rows;
 mod schedule;
 mod statistics;
+mod temp_urls;
 mod transition;
 
 use std::path::Path;
@@ -30,6 +31,7 @@ pub use jobs::{JobFilter, Jobs};
 pub use nodes::{NodeFilter, Nodes};
 pub use schedule::Bounds;
 pub use statistics::Statistics;
+pub use temp_urls::{Handed, TempUrlEntry};
 
 use crate::feed::Feed;
 

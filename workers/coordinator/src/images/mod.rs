@@ -1,0 +1,3 @@
+//! Where images are, and the URLs that agents fetch them by.
+
+pub mod swift;
