@@ -1,5 +1,8 @@
 //! Which URL is handed out: the one that was, or a new one. Pure: the store keeps them.
 
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 use farrier::wire::SwiftObject;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::ExposeSecret as _;
@@ -27,6 +30,13 @@ impl Terms {
         let lives = expires_at.saturating_mul(1_000_000) >= begins;
         lives && self.later_than.is_none_or(|refused| expires_at > refused)
     }
+}
+
+/// When a URL that is made now runs out, in seconds since 1970: rounded up, so that it is good for the whole duration.
+#[must_use]
+pub fn runs_out_at(now: DateTime<Utc>, duration: Duration) -> i64 {
+    let began = now.timestamp().saturating_add(i64::from(now.timestamp_subsec_nanos() > 0));
+    began.saturating_add(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// What a URL is of, and how it is signed: two URLs are of the same only when nothing of that has changed. It tells nothing of the
@@ -95,6 +105,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_new_url_is_good_for_its_whole_duration(
+            micros in 0..4_000_000_000_000_000_i64, duration in 1..=315_360_000_u64, delay in 0..=315_360_000_i64
+        ) {
+            let now = DateTime::from_timestamp_micros(micros).unwrap();
+            let expires_at = runs_out_at(now, Duration::from_secs(duration));
+            let lives = expires_at * 1_000_000 - micros - i64::try_from(duration).unwrap() * 1_000_000;
+            prop_assert!((0..1_000_000).contains(&lives), "{}", lives);
+            let terms = Terms { now: micros, start_delay: delay, later_than: None };
+            if u64::try_from(delay).unwrap() <= duration {
+                prop_assert!(terms.allow(expires_at), "what is new can be handed out");
+            }
+        }
+
         #[test]
         fn what_is_allowed_lives_at_least_the_delay(
             now: i64, start_delay in 0..=i64::MAX, expires_at: i64, later_than: Option<i64>

@@ -12,14 +12,14 @@ mod temp_url;
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use farrier::telemetry::names;
 use farrier::wire::{ImageUrl, SwiftObject};
 use metrics::counter;
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
-pub use self::cache::Terms;
+pub use self::cache::{Terms, runs_out_at};
 pub use self::config::{Glance, GlanceSettings};
 pub use self::error::SwiftError;
 pub use self::temp_url::{DigestAlgorithm, UnknownDigest};
@@ -107,8 +107,7 @@ impl Swift {
     /// A new URL for agents, good from now on for as long as is configured.
     fn signed(&self, path: &str, now: DateTime<Utc>) -> TempUrlEntry {
         let glance = &self.glance;
-        let duration = TimeDelta::from_std(glance.duration).unwrap_or(TimeDelta::MAX);
-        let expires_at = now.checked_add_signed(duration).unwrap_or(DateTime::<Utc>::MAX_UTC).timestamp();
+        let expires_at = runs_out_at(now, glance.duration);
         let (key, endpoint) = (glance.key.expose_secret(), &glance.agents_endpoint);
         let url = temp_url(endpoint, path, Method::Get, expires_at, key, glance.digest);
         TempUrlEntry { url, expires_at }
