@@ -9,9 +9,11 @@ use farrier::broker::{BadBrokerUrl, BrokerConfig, BrokerUrl};
 use farrier::config::{ConfigError, Layer as _, read_file};
 use farrier::layer;
 use farrier::telemetry::log;
+use farrier::wire::ImageDownloadSource;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
+use crate::images::local::{AgentSettings, ConductorSettings, DeploySettings, LocalConfig};
 use crate::images::swift::{Glance, GlanceSettings};
 use crate::vault::{Vault, keys};
 
@@ -44,6 +46,10 @@ pub struct Config {
     pub lease: Duration,
     /// An attempt has failed when its command was not accepted for so long.
     pub accept: Duration,
+    /// The images that are served from here.
+    pub local: LocalConfig,
+    /// Where agents fetch images from, unless the job or the node says.
+    pub image_download_source: ImageDownloadSource,
     /// How log lines look.
     pub log_format: log::Format,
     /// Where images are in Swift.
@@ -60,7 +66,8 @@ pub struct Config {
 #[command(
     after_help = "Every setting can be given as a flag, as FARRIER_<FLAG> in the environment, or in the file (snake_case \
                         keys); the first of these wins. The API token itself is FARRIER_TOKEN or the key `token`, never a flag. Tables stand in the \
-                        file alone: [glance] says where images are in Swift (docs/direct-deploy.md)."
+                        file alone: [glance] says where images are in Swift, [conductor], [deploy] and [agent] \
+                        what is served from here (docs/direct-deploy.md)."
 )]
 struct CommandLine {
     /// TOML file with settings; a key that is not known is an error
@@ -113,6 +120,12 @@ struct Settings {
     /// Where images are in Swift: a table, for the file alone.
     #[arg(skip)]
     glance: Option<GlanceSettings>,
+    #[arg(skip)]
+    conductor: Option<ConductorSettings>,
+    #[arg(skip)]
+    deploy: Option<DeploySettings>,
+    #[arg(skip)]
+    agent: Option<AgentSettings>,
 }
 layer!(Settings {
     broker,
@@ -128,6 +141,9 @@ layer!(Settings {
     accept_seconds,
     log_format,
     glance,
+    conductor,
+    deploy,
+    agent,
 });
 
 impl Config {
@@ -200,6 +216,8 @@ impl Settings {
             auto_enroll: self.auto_enroll.unwrap_or(false),
             lease: seconds("lease_seconds", self.lease_seconds, DEFAULT_LEASE_SECONDS)?,
             accept: seconds("accept_seconds", self.accept_seconds, DEFAULT_ACCEPT_SECONDS)?,
+            local: LocalConfig::read(self.conductor.unwrap_or_default(), self.deploy.unwrap_or_default())?,
+            image_download_source: self.agent.unwrap_or_default().image_download_source(),
             log_format: self.log_format.unwrap_or_default(),
             glance: self.glance.map(GlanceSettings::check).transpose()?,
         })

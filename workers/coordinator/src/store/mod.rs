@@ -11,6 +11,7 @@ mod error;
 mod jobs;
 mod nodes;
 pub mod outbox;
+pub mod published;
 mod reseal;
 mod rows;
 mod schedule;
