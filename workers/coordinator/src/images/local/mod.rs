@@ -11,6 +11,7 @@ mod flights;
 mod hash;
 mod identity;
 mod publish;
+mod ranges;
 mod routes;
 mod server;
 
