@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use farrier::broker::{Broker, Role};
+use farrier::image::Settings;
 use farrier::telemetry::prometheus;
 use futures_util::FutureExt as _;
 use tokio::task::JoinSet;
@@ -30,7 +31,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     store.reseal().await.context("sealing the secrets in the store anew")?;
     let bounds = Bounds { lease: config.lease, accept: config.accept };
     let listener = api::bind(config.listen, config.listen_file.as_deref()).await?;
-    let (_local, images) = Local::start(config.local, &store).await?;
+    let (_local, images) = Local::start(config.local, Settings::default(), &store).await?;
     let broker = Broker::start(config.broker, Role::Coordinator);
     let rules = Rules { auto_enroll: config.auto_enroll, lease: config.lease };
 

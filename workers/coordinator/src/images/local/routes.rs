@@ -1,5 +1,7 @@
 //! What the image server answers: published images by their content, and nothing else.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -79,10 +81,10 @@ impl Images {
         let files = if is_digest { self.store.published_as(sha256).await? } else { Vec::new() };
         let mut failure = ApiError::new(ErrorCode::NotFound, format!("no image {sha256} is published here"));
         for file in files {
-            match self.local.open(&file.path).await {
-                Ok((opened, identity)) if identity.to_string() == file.identity => {
+            match self.local.open_published(&file).await {
+                Ok((opened, identity, hold)) if identity.to_string() == file.identity => {
                     let (file, sha256) = (opened.into(), file.sha256);
-                    return Ok(Content { file, identity, sha256 });
+                    return Ok(Content { file, identity, sha256, _hold: hold.map(Arc::new) });
                 }
                 Ok(_) | Err(LocalError::NotFound { .. }) => {
                     tracing::warn!(path = %file.path.display(), sha256, "a published file is another one now, and is served no more");
