@@ -5,4 +5,5 @@
 mod full;
 mod jobs;
 mod lab;
+mod secrets;
 mod words;
