@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use super::catalogue::{Image, ImageEntry};
 use super::event::{AgentState, JobChanged, Running, StepProgress};
 use super::inventory::Inventory;
 use super::job::RetryPolicy;
