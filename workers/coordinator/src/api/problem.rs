@@ -53,7 +53,9 @@ fn status_of(code: ErrorCode) -> StatusCode {
         | ErrorCode::BadHint => StatusCode::BAD_REQUEST,
         ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
         ErrorCode::Forbidden => StatusCode::FORBIDDEN,
-        ErrorCode::UnknownNode | ErrorCode::UnknownJob | ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::UnknownNode | ErrorCode::UnknownJob | ErrorCode::ImageNotFound | ErrorCode::NotFound => {
+            StatusCode::NOT_FOUND
+        }
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::Conflict | ErrorCode::NotEnrolled | ErrorCode::SecretKeyMissing => StatusCode::CONFLICT,
         ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
