@@ -5,6 +5,7 @@
 //! process (the feed, the relay, the scheduler) is told after the commit.
 
 mod agents;
+pub mod errands;
 mod error;
 mod jobs;
 mod nodes;
@@ -54,6 +55,7 @@ pub struct Store {
 struct Signals {
     relay: Notify,
     scheduler: Notify,
+    errands: Notify,
 }
 
 impl Store {
@@ -122,6 +124,11 @@ impl Store {
         self.signals.scheduler.notified().await;
     }
 
+    /// Waits until there may be an errand to do.
+    pub async fn errands_wanted(&self) {
+        self.signals.errands.notified().await;
+    }
+
     /// Closes the database, after what is under way.
     pub async fn close(&self) {
         self.reader.close().await;
@@ -173,6 +180,7 @@ impl Tx {
         }
         if self.after.schedule {
             self.signals.scheduler.notify_one();
+            self.signals.errands.notify_one();
         }
         Ok(())
     }
