@@ -12,6 +12,9 @@ use farrier::telemetry::log;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
+use crate::images::swift::{Glance, GlanceSettings};
+use crate::vault::{Vault, keys};
+
 /// Where the API listens unless told otherwise.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8470);
 /// Three heartbeats and a half.
@@ -33,6 +36,8 @@ pub struct Config {
     pub listen_file: Option<PathBuf>,
     /// What a request must carry. Always there when `listen` is not a loopback address.
     pub token: Option<SecretString>,
+    /// What seals secrets in the store.
+    pub vault: Vault,
     /// Whether an unknown agent's node is enrolled at its first hello.
     pub auto_enroll: bool,
     /// A running command is interrupted when no heartbeat has named it for so long.
@@ -41,6 +46,8 @@ pub struct Config {
     pub accept: Duration,
     /// How log lines look.
     pub log_format: log::Format,
+    /// Where images are in Swift.
+    pub glance: Option<Glance>,
 }
 
 /// The command line. The doc comments are its help.
@@ -52,7 +59,8 @@ pub struct Config {
 )]
 #[command(
     after_help = "Every setting can be given as a flag, as FARRIER_<FLAG> in the environment, or in the file (snake_case \
-                        keys); the first of these wins. The API token itself is FARRIER_TOKEN or the key `token`, never a flag."
+                        keys); the first of these wins. The API token itself is FARRIER_TOKEN or the key `token`, never a flag. Tables stand in the \
+                        file alone: [glance] says where images are in Swift (docs/direct-deploy.md)."
 )]
 struct CommandLine {
     /// TOML file with settings; a key that is not known is an error
@@ -86,6 +94,10 @@ struct Settings {
     /// File with the API token
     #[arg(long, env = "FARRIER_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// File with the keys under which secrets are kept: lines of `openssl rand -base64 32`; the first one seals, all of them open.
+    /// Without it, BMC passwords are refused
+    #[arg(long, env = "FARRIER_SECRET_KEY_FILE", value_name = "FILE")]
+    secret_key_file: Option<PathBuf>,
     /// Enrol the node of an unknown agent at its first hello
     #[arg(long, env = "FARRIER_AUTO_ENROLL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     auto_enroll: Option<bool>,
@@ -98,6 +110,9 @@ struct Settings {
     /// How log lines look [default: text]
     #[arg(long, env = "FARRIER_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<log::Format>,
+    /// Where images are in Swift: a table, for the file alone.
+    #[arg(skip)]
+    glance: Option<GlanceSettings>,
 }
 layer!(Settings {
     broker,
@@ -107,10 +122,12 @@ layer!(Settings {
     listen_file,
     token,
     token_file,
+    secret_key_file,
     auto_enroll,
     lease_seconds,
     accept_seconds,
     log_format,
+    glance,
 });
 
 impl Config {
@@ -176,10 +193,15 @@ impl Settings {
             listen,
             listen_file: self.listen_file,
             token,
+            vault: match self.secret_key_file {
+                Some(path) => Vault::new(keys::read(&path)?),
+                None => Vault::default(),
+            },
             auto_enroll: self.auto_enroll.unwrap_or(false),
             lease: seconds("lease_seconds", self.lease_seconds, DEFAULT_LEASE_SECONDS)?,
             accept: seconds("accept_seconds", self.accept_seconds, DEFAULT_ACCEPT_SECONDS)?,
             log_format: self.log_format.unwrap_or_default(),
+            glance: self.glance.map(GlanceSettings::check).transpose()?,
         })
     }
 }
@@ -309,6 +331,19 @@ mod tests {
     }
 
     #[test]
+    fn the_keys_are_read_and_not_shown() {
+        let mut keys = tempfile::NamedTempFile::new().unwrap();
+        let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        keys.write_all(key.as_bytes()).unwrap();
+        let flag = format!("--secret-key-file={}", keys.path().display());
+        let config = flags(&[BROKER, &flag]).unwrap();
+        assert!(config.vault.key_id().is_some() && !format!("{config:?}").contains(key));
+        assert!(flags(&[BROKER]).unwrap().vault.key_id().is_none());
+        let missing = flags(&[BROKER, "--secret-key-file=/nonexistent"]).unwrap_err();
+        assert!(missing.starts_with("cannot read the secret key file /nonexistent"), "{missing}");
+    }
+
+    #[test]
     fn wrong_settings_are_named() {
         let file = |text| Given { flags: &[BROKER], token: None, file: Some(text) }.read().unwrap_err();
         assert!(flags(&[]).unwrap_err().starts_with("the setting `broker`: it is missing"));
@@ -328,6 +363,23 @@ mod tests {
         assert!(file("token = \"a\"\ntoken_file = \"b\"").contains("leave one of them out"));
         let spaced = file("token = \"hunter 2\"");
         assert!(spaced.starts_with("the setting `token`") && !spaced.contains("hunter"), "{spaced}");
+    }
+
+    #[test]
+    fn swift_is_a_table_of_the_file() {
+        let file = |text| Given { flags: &[BROKER], token: None, file: Some(text) }.read();
+        assert!(file("").unwrap().glance.is_none());
+        let endpoint = "[glance]\nswift_endpoint_url = \"http://h/v1/AUTH_p\"\n";
+        assert!(file(endpoint).unwrap_err().contains("`glance.swift_temp_url_key`: it is missing"));
+        let keyed = format!("{endpoint}swift_temp_url_key = \"hunter2\"\n");
+        let glance = file(&keyed).unwrap();
+        assert!(glance.glance.is_some() && !format!("{glance:?}").contains("hunter2"));
+        let short =
+            format!("{keyed}swift_temp_url_duration = 5\nswift_temp_url_expected_download_start_delay = 6");
+        let error = file(&short).unwrap_err();
+        assert!(error.contains("swift_temp_url_duration") && error.contains("start_delay is 6"), "{error}");
+        let error = file(&format!("{keyed}swift_conteiner = 1")).unwrap_err();
+        assert!(error.contains("line 4: unknown key `swift_conteiner`"), "{error}");
     }
 
     #[test]

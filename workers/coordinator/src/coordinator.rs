@@ -22,9 +22,10 @@ use crate::{gauges, inbox, intake, relay, scheduler};
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let metrics = prometheus::install()?;
     let feed = Feed::new();
-    let store = Store::open(&config.database, feed.clone())
+    let store = Store::open(&config.database, feed.clone(), config.vault)
         .await
         .with_context(|| format!("opening the store {}", config.database.display()))?;
+    store.reseal().await.context("sealing the secrets in the store anew")?;
     let bounds = Bounds { lease: config.lease, accept: config.accept };
     let listener = api::bind(config.listen, config.listen_file.as_deref()).await?;
     let broker = Broker::start(config.broker, Role::Coordinator);

@@ -23,3 +23,4 @@ mod relay;
 mod scheduler;
 pub mod states;
 pub mod store;
+pub mod vault;

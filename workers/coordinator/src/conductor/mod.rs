@@ -103,7 +103,9 @@ impl UnderWay {
             Err(error) if error.is_cancelled() => Duration::ZERO,
             Err(error) => {
                 error!(job = %errand.job, kind = ?errand.kind, "an errand has panicked");
-                give_up(conductor, errand, &error).await;
+                if let Err(fault) = give_up(&conductor.store, errand, panicked(&error)).await {
+                    error!(job = %errand.job, error = %fault.report(), "that could not be noted");
+                }
                 REST
             }
         };
@@ -113,26 +115,33 @@ impl UnderWay {
     }
 }
 
+/// Does an errand. One that cannot be done for what the store holds, a secret of a key that is gone, could never be done.
 async fn do_errand(conductor: Conductor, errand: Errand) -> Ended {
-    match errand.kind {
+    let ended = match errand.kind {
         ErrandKind::Prepare => prepare::prepare(&conductor, errand).await,
         ErrandKind::Refresh => refresh::refresh(&conductor, errand).await,
         ErrandKind::PowerOn | ErrandKind::Restart => Ok(REST),
+    };
+    match ended {
+        Err(fault) if !fault.is_of_the_store() => {
+            give_up(&conductor.store, errand, fault.report()).await.map(|()| Duration::ZERO)
+        }
+        ended => ended,
     }
 }
 
-/// An errand that panics would panic again: whatever waits for it is told.
-async fn give_up(conductor: &Conductor, errand: Errand, error: &JoinError) {
-    let message =
-        format!("the coordinator failed at it: {error}; this is a fault in Farrier, please report it");
-    let report = ErrorReport::new(ErrorCode::Panic, message);
-    let store = &conductor.store;
-    let noted = match errand.kind {
+/// Whatever waits for an errand is told that it will not be done.
+async fn give_up(store: &Store, errand: Errand, report: ErrorReport) -> Result<(), StoreError> {
+    match errand.kind {
         ErrandKind::Prepare | ErrandKind::PowerOn => store.preparation_failed(errand, report).await,
         ErrandKind::Refresh => store.send_urls(errand, FreshImageUrls::NotMade { error: report }).await,
         ErrandKind::Restart => store.restarted(errand, Err(report)).await,
-    };
-    if let Err(fault) = noted {
-        error!(job = %errand.job, error = %fault.report(), "that could not be noted");
     }
+}
+
+/// What has panicked would panic again.
+fn panicked(error: &JoinError) -> ErrorReport {
+    let message =
+        format!("the coordinator failed at it: {error}; this is a fault in Farrier, please report it");
+    ErrorReport::new(ErrorCode::Panic, message)
 }

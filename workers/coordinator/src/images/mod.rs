@@ -1,5 +1,7 @@
 //! Images of jobs: where they are, how an agent gets them, and by which proxies.
 
+pub mod swift;
+
 use farrier::wire::{DeploySpec, ErrorCode, ErrorReport, ImageSource, ImageUrl, Work};
 
 use crate::store::Store;

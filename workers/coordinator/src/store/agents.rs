@@ -324,7 +324,7 @@ impl Tx {
         self.after.events.push(StreamEvent::Progress {
             job: job.id()?,
             node: job.node()?,
-            verb: job.work()?.verb(),
+            verb: job.verb()?,
             progress: progress.progress.clone(),
         });
         Ok(())
@@ -357,7 +357,7 @@ impl Tx {
         if attempt.finished_at.is_some() {
             return Ok(());
         }
-        let verb = job.work()?.verb();
+        let verb = job.verb()?;
         self.end_attempt(&job, outcome_word(result.outcome), result.error.as_ref(), Some(result)).await?;
         record(verb, result, attempt.accepted_at.map(|at| self.now - at));
         let error = result.error.clone().unwrap_or_else(|| {

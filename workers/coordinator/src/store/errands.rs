@@ -16,7 +16,7 @@ use super::outbox::Item;
 use super::rows::{JOBS, JobRow, NODES, NodeRow, from_json, id, micros, word};
 use super::schedule::{AGENT_READY, FIRST_IN_LINE, with_properties};
 use super::transition::{SOURCE, With};
-use super::{Bounds, Store, StoreError, Tx};
+use super::{Bounds, Store, StoreError, Tx, driver_secrets};
 use crate::states::Trigger;
 
 /// How many errands of a kind are looked for at once.
@@ -201,10 +201,10 @@ impl Store {
             .await?;
         Ok(Some(Circumstances {
             node: errand.node,
-            driver_info: from_json(&node.driver_info)?,
+            driver_info: driver_secrets::open(&self.vault, &node.id, node.driver_info()?)?,
             alive: node.alive,
             can_power: node.can_power,
-            work: with_properties(job.work()?, from_json(&node.properties)?),
+            work: with_properties(job.work(&self.vault)?, from_json(&node.properties)?),
             phase: job.phase.as_deref().map(word).transpose()?,
             restart: job.restart.as_deref().map(word).transpose()?,
             state_since: super::rows::time(job.state_since),

@@ -5,14 +5,17 @@
 //! process (the feed, the relay, the scheduler) is told after the commit.
 
 mod agents;
+mod driver_secrets;
 pub mod errands;
 mod error;
 mod jobs;
 mod nodes;
 pub mod outbox;
+mod reseal;
 mod rows;
 mod schedule;
 mod statistics;
+mod temp_urls;
 mod transition;
 
 use std::path::Path;
@@ -26,13 +29,16 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use tokio::time::timeout;
 
 pub use agents::Rules;
+pub use driver_secrets::MASK;
 pub use error::StoreError;
 pub use jobs::{JobFilter, Jobs};
 pub use nodes::{NodeFilter, Nodes};
 pub use schedule::Bounds;
 pub use statistics::Statistics;
+pub use temp_urls::{Handed, TempUrlEntry};
 
 use crate::feed::Feed;
+use crate::vault::Vault;
 
 /// How long a reader or writer waits for the database before it fails.
 const BUSY: Duration = Duration::from_secs(10);
@@ -48,6 +54,7 @@ pub struct Store {
     turn: Arc<Mutex<()>>,
     feed: Feed,
     signals: Arc<Signals>,
+    vault: Vault,
 }
 
 /// Who is told that there is work.
@@ -59,11 +66,11 @@ struct Signals {
 }
 
 impl Store {
-    /// Opens the database, makes it where it is not there, and brings it to the present version.
+    /// Opens the database, makes it where it is not there, and brings it to the present version. Secrets go through the vault.
     ///
     /// # Errors
     /// It cannot be opened or migrated.
-    pub async fn open(path: &Path, feed: Feed) -> Result<Self, StoreError> {
+    pub async fn open(path: &Path, feed: Feed, vault: Vault) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -71,7 +78,9 @@ impl Store {
             .busy_timeout(BUSY)
             .journal_mode(SqliteJournalMode::Wal)
             // A commit is on the medium before the message that follows from it is sent.
-            .synchronous(SqliteSynchronous::Full);
+            .synchronous(SqliteSynchronous::Full)
+            // What was deleted or sealed anew is not left lying in free pages.
+            .pragma("secure_delete", "ON");
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(BUSY)
@@ -88,7 +97,7 @@ impl Store {
             .acquire_timeout(BUSY)
             .connect_with(options.read_only(true))
             .await?;
-        Ok(Self { writer, reader, turn: Arc::default(), feed, signals: Arc::default() })
+        Ok(Self { writer, reader, turn: Arc::default(), feed, signals: Arc::default(), vault })
     }
 
     /// Nodes, for the API.
@@ -145,6 +154,7 @@ impl Store {
             now,
             feed: self.feed.clone(),
             signals: Arc::clone(&self.signals),
+            vault: self.vault.clone(),
             after: After::default(),
             _turn: turn,
         })
@@ -158,6 +168,7 @@ struct Tx {
     now: i64,
     feed: Feed,
     signals: Arc<Signals>,
+    vault: Vault,
     after: After,
     _turn: OwnedMutexGuard<()>,
 }

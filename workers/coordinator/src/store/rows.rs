@@ -2,13 +2,16 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use farrier::wire::api::{Attempt, Enrolment, Job, JobState, Node, NodeAgent, Wait};
-use farrier::wire::{ErrorReport, ImageSource, JobId, NodeId, RetryPolicy, Work};
+use farrier::wire::{ErrorReport, ImageSource, JobId, NodeId, RetryPolicy, Verb, Work};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use sqlx::FromRow;
+use zeroize::Zeroizing;
 
-use super::StoreError;
 use super::errands::ErrandKind;
+use super::{StoreError, driver_secrets};
+use crate::vault::{Place, Vault};
 
 /// Now, in microseconds since 1970.
 pub(super) fn now() -> i64 {
@@ -42,8 +45,7 @@ pub(super) fn corrupt(what: String) -> StoreError {
 
 /// A word of an enum that stands bare in a column.
 pub(super) fn word<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
-    serde_json::from_value(serde_json::Value::String(text.to_owned()))
-        .map_err(|error| corrupt(error.to_string()))
+    serde_json::from_value(Value::String(text.to_owned())).map_err(|error| corrupt(error.to_string()))
 }
 
 /// An identifier.
@@ -51,19 +53,29 @@ pub(super) fn id<T: std::str::FromStr>(text: &str) -> Result<T, StoreError> {
     text.parse().map_err(|_| corrupt(format!("{text:?} is not an identifier")))
 }
 
+/// Where a text of a job stands.
+pub(super) fn job_place<'a>(column: &'a str, job: &'a str) -> Place<'a> {
+    Place { table: "jobs", column, row: job }
+}
+
+/// Opens a text that may be sealed.
+pub(super) fn open(vault: &Vault, place: Place<'_>, stored: &str) -> Result<Zeroizing<String>, StoreError> {
+    vault.open(place, stored).map_err(|why| StoreError::SecretUnreadable { what: place.to_string(), why })
+}
+
 fn optional<T: DeserializeOwned>(text: Option<&str>) -> Result<Option<T>, StoreError> {
     text.map(from_json).transpose()
 }
 
-/// A row of `nodes`, with the job that the node is busy with.
-#[derive(Debug, FromRow)]
+/// A row of `nodes`, with the job that the node is busy with. Cannot be printed: it may hold secrets.
+#[derive(FromRow)]
 pub(super) struct NodeRow {
     pub(super) id: String,
     pub(super) name: Option<String>,
     pub(super) site: String,
     pub(super) rack: String,
     pub(super) enrolment: String,
-    pub(super) driver_info: String,
+    driver_info: String,
     pub(super) properties: String,
     pub(super) boot_id: Option<String>,
     pub(super) past_boots: String,
@@ -106,12 +118,18 @@ impl NodeRow {
         }))
     }
 
-    pub(super) fn into_node(self) -> Result<Node, StoreError> {
+    /// The driver info as it stands: secrets in it are sealed.
+    pub(super) fn driver_info(&self) -> Result<Map<String, Value>, StoreError> {
+        from_json(&self.driver_info)
+    }
+
+    pub(super) fn into_node(self, vault: &Vault) -> Result<Node, StoreError> {
         Ok(Node {
             id: self.id()?,
             agent: self.agent()?,
             enrolment: self.enrolment()?,
-            driver_info: from_json(&self.driver_info)?,
+            // The API shows it to whoever may read; who uses the secrets opens them.
+            driver_info: driver_secrets::shown(vault, &self.id, self.driver_info()?),
             properties: from_json(&self.properties)?,
             job: self.active_job.as_deref().map(id).transpose()?,
             inspected_at: self.inspected_at.map(time),
@@ -124,14 +142,17 @@ impl NodeRow {
     }
 }
 
-/// A row of `jobs`, with what is known of its node.
-#[derive(Clone, Debug, FromRow)]
+/// A row of `jobs`, with what is known of its node. Cannot be printed: it may hold secrets.
+#[derive(Clone, FromRow)]
 pub(super) struct JobRow {
     pub(super) number: i64,
     id: String,
     node_id: String,
-    pub(super) request: String,
+    verb: String,
+    request: String,
     work: String,
+    /// The work without its secrets. Jobs of before they were sealed have none.
+    shown: Option<String>,
     state: String,
     pub(super) state_since: i64,
     pub(super) wait_until: Option<i64>,
@@ -177,8 +198,26 @@ impl JobRow {
         word(&self.state)
     }
 
-    pub(super) fn work(&self) -> Result<Work<ImageSource>, StoreError> {
-        from_json(&self.work)
+    pub(super) fn verb(&self) -> Result<Verb, StoreError> {
+        word(&self.verb)
+    }
+
+    /// What to do, with its secrets.
+    pub(super) fn work(&self, vault: &Vault) -> Result<Work<ImageSource>, StoreError> {
+        from_json(&open(vault, job_place("work", &self.id), &self.work)?)
+    }
+
+    /// The request as it was submitted, as JSON, with its secrets.
+    pub(super) fn request(&self, vault: &Vault) -> Result<Zeroizing<String>, StoreError> {
+        open(vault, job_place("request", &self.id), &self.request)
+    }
+
+    /// What may be shown of the work; nothing has to be opened for that.
+    fn shown(&self) -> Result<Work<ImageSource>, StoreError> {
+        match &self.shown {
+            Some(shown) => from_json(shown),
+            None => Ok(from_json::<Work<ImageSource>>(&self.work)?.redacted()),
+        }
     }
 
     pub(super) fn retry(&self) -> Result<RetryPolicy, StoreError> {
@@ -222,7 +261,7 @@ impl JobRow {
             id: self.id()?,
             node: self.node()?,
             // The API shows it to whoever may read; the command that is sent has all of it.
-            work: self.work()?.redacted(),
+            work: self.shown()?,
             state: self.state()?,
             wait: self.wait(now())?,
             attempt: self.attempt,

@@ -123,7 +123,7 @@ impl Tx {
         bounds: &Bounds,
     ) -> Result<(), StoreError> {
         let Some(row) = self.job(job).await? else { return Ok(()) };
-        match without_image(with_properties(row.work()?, properties)) {
+        match without_image(with_properties(row.work(&self.vault)?, properties)) {
             Some(work) => self.send_run(&row, boot, work, None, bounds).await,
             None => Ok(()),
         }

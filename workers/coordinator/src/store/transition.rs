@@ -96,7 +96,7 @@ impl Tx {
         .execute(&mut *self.inner)
         .await?;
         let waited_micros = first_start.then_some(self.now - job.created_at);
-        self.after.counts.push(Count { verb: job.work()?.verb(), state, waited_micros });
+        self.after.counts.push(Count { verb: job.verb()?, state, waited_micros });
         self.after.schedule |= matches!(state, JobState::Queued | JobState::Finishing) || state.is_final();
         self.tell_job(job, state, job.attempt + u32::from(trigger == Trigger::Dispatch), error).await?;
         Ok(true)
@@ -111,8 +111,7 @@ impl Tx {
         error: Option<ErrorReport>,
     ) -> Result<(), StoreError> {
         let id = job.id()?;
-        let changed =
-            JobChanged { job: id, node: job.node()?, verb: job.work()?.verb(), state, attempt, error };
+        let changed = JobChanged { job: id, node: job.node()?, verb: job.verb()?, state, attempt, error };
         let event = Event::new(SOURCE, id.to_string(), changed);
         let message = Outgoing::job_changed(&event, &job.node_site, &job.node_rack);
         self.send(&Item::Publish(Box::new(message))).await?;

@@ -328,11 +328,11 @@ async fn what_was_done_leaves_the_outbox_and_the_rest_stays() {
     let lab = Lab::new().await;
     lab.agent("n1").await;
     lab.noop("n1").await;
-    let pending = lab.store.pending(0, 100).await.unwrap();
+    let pending = lab.store.pending(0, 100).await.unwrap().items;
     assert!(pending.len() >= 2);
     lab.store.done(&[pending[0].id]).await.unwrap();
     let left: Vec<_> =
-        lab.store.pending(0, 100).await.unwrap().into_iter().map(|pending| pending.id).collect();
+        lab.store.pending(0, 100).await.unwrap().items.into_iter().map(|pending| pending.id).collect();
     assert_eq!(left, pending[1..].iter().map(|pending| pending.id).collect::<Vec<_>>());
 }
 

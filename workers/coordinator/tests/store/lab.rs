@@ -16,6 +16,8 @@ use farrier_coordinator::feed::Feed;
 use farrier_coordinator::store::errands::{Errand, ErrandKind, Restart};
 use farrier_coordinator::store::outbox::Item;
 use farrier_coordinator::store::{Bounds, Rules, Store};
+use farrier_coordinator::vault::Vault;
+use farrier_coordinator::vault::keys::SecretKey;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
@@ -39,8 +41,14 @@ impl Lab {
     }
 
     pub(crate) async fn at(database: &Path) -> Self {
+        Self::with_keys(database, &[]).await
+    }
+
+    /// With keys that consist of one byte each, over and over.
+    pub(crate) async fn with_keys(database: &Path, keys: &[u8]) -> Self {
         let feed = Feed::new();
-        let store = Store::open(database, feed.clone()).await.unwrap();
+        let vault = Vault::new(keys.iter().map(|byte| SecretKey::new(&[*byte; 32])).collect());
+        let store = Store::open(database, feed.clone(), vault).await.unwrap();
         let rules = Rules { auto_enroll: false, lease: BOUNDS.lease };
         Self { store, feed, rules, database: database.to_owned(), _directory: None }
     }
@@ -180,7 +188,8 @@ impl Lab {
     /// What stands in the outbox, oldest first.
     pub(crate) async fn outbox(&self) -> Vec<Item> {
         let pending = self.store.pending(0, 10_000).await.unwrap();
-        pending.into_iter().map(|pending| pending.item).collect()
+        assert!(pending.unreadable.is_empty(), "{pending:?}");
+        pending.items.into_iter().map(|pending| pending.item).collect()
     }
 
     pub(crate) async fn messages(&self) -> Vec<Outgoing> {

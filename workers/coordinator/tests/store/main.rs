@@ -6,4 +6,5 @@ mod errands;
 mod full;
 mod jobs;
 mod lab;
+mod temp_urls;
 mod words;
