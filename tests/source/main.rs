@@ -5,6 +5,7 @@
 
 mod environment;
 mod files;
+mod fresh_urls;
 mod lab;
 mod mirrors;
 mod proxies;
