@@ -2,6 +2,8 @@
 
 use farrier::wire::{Coded, ErrorCode};
 
+use crate::driver_info::BadDriverInfo;
+
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -43,6 +45,9 @@ pub enum StoreError {
         /// What was expected and found.
         reason: String,
     },
+    /// The driver info that a node would have does not fit.
+    #[error(transparent)]
+    BadDriverInfo(#[from] BadDriverInfo),
     /// There is no room on the disk of the store.
     #[error(
         "the store is full: free space on its file system; nothing was lost and what waits is tried again"
@@ -65,12 +70,16 @@ impl Coded for StoreError {
             Self::NotInspected { .. } => ErrorCode::NotFound,
             Self::Conflict { .. } => ErrorCode::Conflict,
             Self::BadField { .. } => ErrorCode::BadSchema,
+            Self::BadDriverInfo(error) => error.code(),
             Self::Full(_) => ErrorCode::StoreFull,
             Self::Unavailable(_) | Self::Migration(_) => ErrorCode::StoreUnavailable,
         }
     }
 
     fn report(&self) -> farrier::wire::ErrorReport {
+        if let Self::BadDriverInfo(error) = self {
+            return error.report();
+        }
         let mut report = farrier::wire::ErrorReport::new(self.code(), self.to_string());
         if let Self::BadField { field, .. } = self {
             report.field = Some((*field).to_owned());
