@@ -58,6 +58,7 @@ impl Mailbox {
                     self.beat.notify_one();
                     ack(delivery).await;
                 }
+                Ok(Command::ImageUrl(_)) => ack(delivery).await,
                 Err(error) => self.put_aside(delivery, &error).await,
             }
         }

@@ -30,6 +30,7 @@ pub(crate) async fn hello(identity: Identity, broker: Broker, desk: Desk, ramdis
                 running: desk.operation().map(|operation| operation.reference),
                 verbs: Verb::ALL.to_vec(),
                 ramdisk,
+                can_power: false,
             });
             match broker.publish(Outgoing::agent_event(&event, identity.origin())).await {
                 Ok(()) => {

@@ -12,6 +12,8 @@ use farrier::telemetry::log;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
+use crate::vault::{Vault, keys};
+
 /// Where the API listens unless told otherwise.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8470);
 /// Three heartbeats and a half.
@@ -33,6 +35,8 @@ pub struct Config {
     pub listen_file: Option<PathBuf>,
     /// What a request must carry. Always there when `listen` is not a loopback address.
     pub token: Option<SecretString>,
+    /// What seals secrets in the store.
+    pub vault: Vault,
     /// Whether an unknown agent's node is enrolled at its first hello.
     pub auto_enroll: bool,
     /// A running command is interrupted when no heartbeat has named it for so long.
@@ -86,6 +90,10 @@ struct Settings {
     /// File with the API token
     #[arg(long, env = "FARRIER_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// File with the keys under which secrets are kept: lines of `openssl rand -base64 32`; the first one seals, all of them open.
+    /// Without it, BMC passwords are refused
+    #[arg(long, env = "FARRIER_SECRET_KEY_FILE", value_name = "FILE")]
+    secret_key_file: Option<PathBuf>,
     /// Enrol the node of an unknown agent at its first hello
     #[arg(long, env = "FARRIER_AUTO_ENROLL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     auto_enroll: Option<bool>,
@@ -107,6 +115,7 @@ layer!(Settings {
     listen_file,
     token,
     token_file,
+    secret_key_file,
     auto_enroll,
     lease_seconds,
     accept_seconds,
@@ -176,6 +185,10 @@ impl Settings {
             listen,
             listen_file: self.listen_file,
             token,
+            vault: match self.secret_key_file {
+                Some(path) => Vault::new(keys::read(&path)?),
+                None => Vault::default(),
+            },
             auto_enroll: self.auto_enroll.unwrap_or(false),
             lease: seconds("lease_seconds", self.lease_seconds, DEFAULT_LEASE_SECONDS)?,
             accept: seconds("accept_seconds", self.accept_seconds, DEFAULT_ACCEPT_SECONDS)?,
@@ -306,6 +319,19 @@ mod tests {
         let above =
             Given { flags: &[BROKER, &flag], token: Some("from-environment"), file: Some("token = \"x\"") };
         assert_eq!(token_of(&above.read().unwrap()), Some("from-file"));
+    }
+
+    #[test]
+    fn the_keys_are_read_and_not_shown() {
+        let mut keys = tempfile::NamedTempFile::new().unwrap();
+        let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        keys.write_all(key.as_bytes()).unwrap();
+        let flag = format!("--secret-key-file={}", keys.path().display());
+        let config = flags(&[BROKER, &flag]).unwrap();
+        assert!(config.vault.key_id().is_some() && !format!("{config:?}").contains(key));
+        assert!(flags(&[BROKER]).unwrap().vault.key_id().is_none());
+        let missing = flags(&[BROKER, "--secret-key-file=/nonexistent"]).unwrap_err();
+        assert!(missing.starts_with("cannot read the secret key file /nonexistent"), "{missing}");
     }
 
     #[test]

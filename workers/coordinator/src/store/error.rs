@@ -3,6 +3,7 @@
 use farrier::wire::{Coded, ErrorCode};
 
 use crate::driver_info::BadDriverInfo;
+use crate::vault::{KeyMissing, Unreadable};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,31 @@ pub enum StoreError {
     /// The driver info that a node would have does not fit.
     #[error(transparent)]
     BadDriverInfo(#[from] BadDriverInfo),
+    /// What was given for a secret is what is shown in its place.
+    #[error(
+        "the field `{field}` does not fit: this is not the secret but what is shown in its place; give the secret itself, or leave \
+         the field out to keep the one that is there"
+    )]
+    StandIn {
+        /// The field.
+        field: String,
+    },
+    /// A secret was given, and there is nothing to seal it with.
+    #[error("the field `{field}` holds a secret, and {why}")]
+    SecretKeyMissing {
+        /// The field.
+        field: String,
+        /// What to do.
+        why: KeyMissing,
+    },
+    /// A secret in the store cannot be opened.
+    #[error("{what} cannot be read: {why}")]
+    SecretUnreadable {
+        /// What it is, and whose.
+        what: String,
+        /// Why, and what to do.
+        why: Unreadable,
+    },
     /// There is no room on the disk of the store.
     #[error(
         "the store is full: free space on its file system; nothing was lost and what waits is tried again"
@@ -69,8 +95,10 @@ impl Coded for StoreError {
             Self::NotEnrolled { .. } => ErrorCode::NotEnrolled,
             Self::NotInspected { .. } => ErrorCode::NotFound,
             Self::Conflict { .. } => ErrorCode::Conflict,
-            Self::BadField { .. } => ErrorCode::BadSchema,
             Self::BadDriverInfo(error) => error.code(),
+            Self::BadField { .. } | Self::StandIn { .. } => ErrorCode::BadSchema,
+            Self::SecretKeyMissing { why, .. } => why.code(),
+            Self::SecretUnreadable { why, .. } => why.code(),
             Self::Full(_) => ErrorCode::StoreFull,
             Self::Unavailable(_) | Self::Migration(_) => ErrorCode::StoreUnavailable,
         }
@@ -81,11 +109,16 @@ impl Coded for StoreError {
             return error.report();
         }
         let mut report = farrier::wire::ErrorReport::new(self.code(), self.to_string());
-        if let Self::BadField { field, .. } = self {
-            report.field = Some((*field).to_owned());
-        }
-        if let Some(source) = std::error::Error::source(self) {
-            report.message = format!("{}: {source}", report.message);
+        match self {
+            Self::BadField { field, .. } => report.field = Some((*field).to_owned()),
+            Self::StandIn { field } | Self::SecretKeyMissing { field, .. } => {
+                report.field = Some(field.clone())
+            }
+            Self::Full(source) | Self::Unavailable(source) => {
+                report.message = format!("{}: {source}", report.message);
+            }
+            Self::Migration(source) => report.message = format!("{}: {source}", report.message),
+            _ => {}
         }
         report
     }

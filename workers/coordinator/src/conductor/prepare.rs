@@ -1,0 +1,34 @@
+//! Makes the command of a deploy: the URLs of its image, the proxies on the way to them, and what comes after it.
+
+use std::time::Duration;
+
+use farrier::wire::{ErrorReport, Work};
+
+use super::{Conductor, Ended};
+use crate::images::Want;
+use crate::store::errands::{Circumstances, Errand, Phase, Restart};
+
+/// Makes and sends the command, or notes why it cannot be made.
+pub(super) async fn prepare(conductor: &Conductor, errand: Errand) -> Ended {
+    let store = &conductor.store;
+    let Some(circumstances) = store.circumstances(errand).await? else { return Ok(Duration::ZERO) };
+    if !store.enter_phase(errand, Some(Phase::Image), None).await? {
+        return Ok(Duration::ZERO);
+    }
+    match command(conductor, circumstances).await {
+        Ok((work, restart)) => {
+            store.dispatch_prepared(errand, work, restart, &conductor.bounds).await?;
+        }
+        Err(error) => store.preparation_failed(errand, error).await?,
+    }
+    Ok(Duration::ZERO)
+}
+
+async fn command(
+    conductor: &Conductor,
+    circumstances: Circumstances,
+) -> Result<(Work, Option<Restart>), ErrorReport> {
+    let restart = None;
+    let spec = conductor.images.prepare(&conductor.store, &circumstances, Want::Reused).await?;
+    Ok((Work::Deploy(Box::new(spec)), restart))
+}
