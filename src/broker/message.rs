@@ -73,7 +73,7 @@ impl Outgoing {
         Self { mandatory: true, ..Self::event(JOBS, JOBS, event) }
     }
 
-    /// An event of an agent. Mandatory for those that may not be lost: hello, accepted, result.
+    /// An event of an agent. Mandatory for those that may not be lost: [`RESULT_EVENTS`].
     pub fn agent_event<T: Payload>(event: &Event<T>, origin: &Origin) -> Self {
         let name = event_name(&event.kind);
         let key = topology::event_routing_key(name, &origin.site, &origin.rack, origin.node);

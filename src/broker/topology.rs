@@ -25,7 +25,7 @@ pub const RESULTS: &str = "farrier.coordinator.results";
 /// The queue of events of which only the newest matter: [`TELEMETRY_EVENTS`].
 pub const TELEMETRY: &str = "farrier.coordinator.telemetry";
 /// The first words of the routing keys that go to [`RESULTS`].
-pub const RESULT_EVENTS: &[&str] = &["hello", "accepted", "result"];
+pub const RESULT_EVENTS: &[&str] = &["hello", "accepted", "result", "image_url_wanted"];
 /// The first words of the routing keys that go to [`TELEMETRY`].
 pub const TELEMETRY_EVENTS: &[&str] = &["heartbeat", "progress", "log"];
 

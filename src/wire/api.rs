@@ -173,6 +173,8 @@ pub enum JobState {
     Interrupted,
     /// The agent has been told to stop.
     Cancelling,
+    /// The agent is done; the machine is restarted into what was deployed.
+    Finishing,
     /// Done.
     Succeeded,
     /// Given up.
@@ -192,6 +194,7 @@ impl JobState {
         Self::Running,
         Self::Interrupted,
         Self::Cancelling,
+        Self::Finishing,
         Self::Succeeded,
         Self::Failed,
         Self::Cancelled,
@@ -206,6 +209,7 @@ impl JobState {
             Self::Running => "running",
             Self::Interrupted => "interrupted",
             Self::Cancelling => "cancelling",
+            Self::Finishing => "finishing",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
@@ -229,7 +233,8 @@ impl fmt::Display for JobState {
 /// What a job waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Wait {
-    /// For what: `agent`, `node_busy`, `backoff`, `accepted`, `heartbeat`, `cancelled`.
+    /// For what: `agent`, `node_busy`, `backoff`, `image`, `accepted`, `heartbeat`, `cancelled`, `power_off`, `boot_device`, `power_on`,
+    /// `agent_gone`.
     pub reason: String,
     /// Since when.
     pub since: DateTime<Utc>,

@@ -58,6 +58,9 @@ pub struct Hello {
     pub verbs: Vec<Verb>,
     /// Whether it stands in a RAM disk. Elsewhere it touches lab disks alone.
     pub ramdisk: bool,
+    /// Whether it can power its machine off and restart it.
+    #[serde(default)]
+    pub can_power: bool,
 }
 payload!(Hello, "dev.farrier.event.hello.v1");
 
@@ -207,6 +210,25 @@ pub struct CommandResult {
 }
 payload!(CommandResult, "dev.farrier.event.result.v1");
 
+/// A server refused the URL of an image that the agent was sent: it has probably run out. The agent waits for a fresh one for a
+/// while and goes on where it stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ImageUrlWanted {
+    /// Who speaks.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// The command that has the URL.
+    #[serde(flatten)]
+    pub reference: CommandRef,
+    /// Grows with every message about one command.
+    pub sequence: u64,
+    /// The URL, without its credentials and its query.
+    pub image_source: String,
+    /// The HTTP status with which it was refused: 401, 403 or 410.
+    pub status: u16,
+}
+payload!(ImageUrlWanted, "dev.farrier.event.image_url_wanted.v1");
+
 /// A line for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Log {
@@ -255,6 +277,8 @@ pub enum AgentEvent {
     Progress(Progress),
     /// See [`CommandResult`].
     Result(Box<CommandResult>),
+    /// See [`ImageUrlWanted`].
+    ImageUrlWanted(ImageUrlWanted),
     /// See [`Log`].
     Log(Log),
 }
@@ -272,6 +296,7 @@ impl AgentEvent {
             Accepted::TYPE => Self::Accepted(event.into_typed()?.data),
             Progress::TYPE => Self::Progress(event.into_typed()?.data),
             CommandResult::TYPE => Self::Result(Box::new(event.into_typed()?.data)),
+            ImageUrlWanted::TYPE => Self::ImageUrlWanted(event.into_typed()?.data),
             Log::TYPE => Self::Log(event.into_typed()?.data),
             _ => {
                 return Err(DecodeError::UnknownType {
@@ -291,6 +316,7 @@ impl AgentEvent {
             Self::Accepted(event) => &event.origin,
             Self::Progress(event) => &event.origin,
             Self::Result(event) => &event.origin,
+            Self::ImageUrlWanted(event) => &event.origin,
             Self::Log(event) => &event.origin,
         }
     }

@@ -22,12 +22,15 @@ pub mod report;
 mod secret;
 
 pub use code::{Coded, ErrorCode, ErrorReport};
-pub use command::{CancelCommand, Command, CommandRef, RunCommand, StatusCommand};
+pub use command::{
+    Afterwards, CancelCommand, Command, CommandRef, FreshImageUrls, ImageUrlCommand, RunCommand,
+    StatusCommand,
+};
 pub use digest::{BadDigest, Digest, DigestAlgorithm};
 pub use envelope::{CONTENT_TYPE, DecodeError, Event, Payload};
 pub use event::{
-    Accepted, AgentEvent, AgentState, CommandResult, Heartbeat, Hello, ImageProgress, JobChanged, Log,
-    Origin, Outcome, Progress, Running, StepProgress,
+    Accepted, AgentEvent, AgentState, CommandResult, Heartbeat, Hello, ImageProgress, ImageUrlWanted,
+    JobChanged, Log, Origin, Outcome, Progress, Running, StepProgress,
 };
 pub use hints::{HintValue, RootDeviceHints};
 pub use ids::{BootId, CommandId, JobId, NodeId};

@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use chrono::{DateTime, Utc};
-use farrier::wire::{BootId, CommandId, CommandRef, ErrorCode, ErrorReport, JobId, NodeId, RunCommand};
+use farrier::wire::{
+    Afterwards, BootId, CommandId, CommandRef, ErrorCode, ErrorReport, JobId, NodeId, RunCommand,
+};
 
 /// How many jobs are remembered. A node sees a handful in one boot; the bound is there for a sender that went mad.
 const REMEMBERED: usize = 4096;
@@ -28,7 +30,7 @@ pub(crate) enum Occupation {
     Idle,
     /// It carries out a command.
     Busy(CommandRef),
-    /// It is about to end.
+    /// It is about to end, or the power of its machine to be switched.
     Draining,
 }
 
@@ -92,6 +94,14 @@ impl Ledger {
         if self.cancelled.contains(&asked.command) {
             return Verdict::CancelledBefore;
         }
+        if command.afterwards == Afterwards::Unknown {
+            let message = format!(
+                "command {} says that something is to be done afterwards that this agent does not know; expected stay, flush, power_off or reboot: start a newer agent",
+                asked.command
+            );
+            let field = Some("data.afterwards".to_owned());
+            return Verdict::Reject(ErrorReport { field, ..ErrorReport::new(ErrorCode::BadSchema, message) });
+        }
         if now >= command.expires_at {
             return reject(
                 ErrorCode::Expired,
@@ -110,7 +120,11 @@ impl Ledger {
                     running.attempt, running.job
                 ),
             ),
-            Occupation::Draining => reject(ErrorCode::Draining, "the agent is shutting down".into()),
+            Occupation::Draining => reject(
+                ErrorCode::Draining,
+                "the agent takes no command any more: it is about to end, or the power of its machine to be switched"
+                    .into(),
+            ),
         }
     }
 
@@ -153,6 +167,7 @@ mod tests {
             node,
             boot_id: boot,
             expires_at: Utc::now() + TimeDelta::minutes(1),
+            afterwards: Afterwards::Stay,
             work: Work::Noop(NoopSpec {}),
         };
         (Ledger::new(node, boot), command)
@@ -200,6 +215,19 @@ mod tests {
         let other_boot = RunCommand { boot_id: BootId::new(), ..command.clone() };
         assert_eq!(code(ledger.judge(&other_boot, Occupation::Idle, Utc::now())), ErrorCode::StaleBoot);
         assert_eq!(code(ledger.judge(&command, Occupation::Idle, command.expires_at)), ErrorCode::Expired);
+    }
+
+    #[test]
+    fn refuses_what_shall_come_after_it_when_that_is_not_known() {
+        let (ledger, command) = ledger();
+        let strange = RunCommand { afterwards: Afterwards::Unknown, ..command };
+        match ledger.judge(&strange, Occupation::Idle, Utc::now()) {
+            Verdict::Reject(error) => {
+                assert_eq!(error.code, ErrorCode::BadSchema);
+                assert_eq!(error.field.as_deref(), Some("data.afterwards"));
+            }
+            other => panic!("not rejected: {other:?}"),
+        }
     }
 
     #[test]

@@ -8,8 +8,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::api::{self, Api};
+use crate::conductor::{self, Conductor};
 use crate::config::Config;
 use crate::feed::Feed;
+use crate::images::Images;
 use crate::store::{Bounds, Rules, Store};
 use crate::{gauges, inbox, intake, relay, scheduler};
 
@@ -35,6 +37,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     parts.spawn(inbox::results(broker.clone(), store.clone(), rules));
     parts.spawn(inbox::telemetry(broker.clone(), store.clone(), rules));
     parts.spawn(scheduler::run(store.clone(), broker.clone(), bounds));
+    let conductor = Conductor { store: store.clone(), images: Images::default(), bounds };
+    parts.spawn(conductor::run(conductor, broker.clone()));
     parts.spawn(gauges::run(store.clone()));
     let api = Api { store: store.clone(), feed, broker: broker.clone(), metrics, shutdown: shutdown.clone() };
     let mut serving = tokio::spawn(api::serve(listener, api, config.token));

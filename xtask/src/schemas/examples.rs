@@ -8,10 +8,11 @@ use farrier::wire::report::{
     Output, Partition, StepOutcome, StepReport,
 };
 use farrier::wire::{
-    Accepted, AgentState, BootId, CancelCommand, CleanSpec, CleanStep, CommandId, CommandRef, CommandResult,
-    DeploySpec, Digest, ErrorCode, ErrorReport, Event, Heartbeat, Hello, ImageSource, ImageUrl, InspectSpec,
-    JobChanged, JobId, JobRequest, Log, NodeId, NoopSpec, Origin, Outcome, Payload, Progress, RetryPolicy,
-    RootDeviceHints, RunCommand, Running, Source, StatusCommand, StepProgress, Verb, Work,
+    Accepted, Afterwards, AgentState, BootId, CancelCommand, CleanSpec, CleanStep, CommandId, CommandRef,
+    CommandResult, DeploySpec, Digest, ErrorCode, ErrorReport, Event, FreshImageUrls, Heartbeat, Hello,
+    ImageSource, ImageUrl, ImageUrlCommand, ImageUrlWanted, InspectSpec, JobChanged, JobId, JobRequest, Log,
+    NodeId, NoopSpec, Origin, Outcome, Payload, Progress, RetryPolicy, RootDeviceHints, RunCommand, Running,
+    Source, StatusCommand, StepProgress, Verb, Work,
 };
 use uuid::{Uuid, uuid};
 
@@ -109,6 +110,7 @@ pub(super) fn run_commands() -> Vec<Example<RunCommand>> {
             node: NodeId(NODE),
             boot_id: BootId(BOOT),
             expires_at: at(60),
+            afterwards: Afterwards::PowerOff,
             work: deploy(),
         },
     )]
@@ -130,6 +132,17 @@ pub(super) fn cancel_commands() -> Vec<Example<CancelCommand>> {
 
 pub(super) fn status_commands() -> Vec<Example<StatusCommand>> {
     vec![example("status", 13, "/coordinator", NODE, StatusCommand { node: NodeId(NODE) })]
+}
+
+pub(super) fn image_url_commands() -> Vec<Example<ImageUrlCommand>> {
+    let command = |answer| ImageUrlCommand { reference: reference(), node: NodeId(NODE), answer };
+    let made = FreshImageUrls::Made { image_source: image_source(), image_mirrors: Vec::new() };
+    let gone =
+        ErrorReport::new(ErrorCode::ImageNotFound, "the container images has no debian-12.qcow2 any more");
+    vec![
+        example("made", 14, "/coordinator", JOB, command(made)),
+        example("not-made", 15, "/coordinator", JOB, command(FreshImageUrls::NotMade { error: gone })),
+    ]
 }
 
 fn reference() -> CommandRef {
@@ -158,6 +171,7 @@ pub(super) fn hellos() -> Vec<Example<Hello>> {
             running: None,
             verbs: Verb::ALL.to_vec(),
             ramdisk: true,
+            can_power: true,
         },
     )]
 }
@@ -380,6 +394,20 @@ pub(super) fn logs() -> Vec<Example<Log>> {
             level: "warn".into(),
             message: "the disk /dev/nvme0n1 does not discard: zeros are written over it".into(),
             command: Some(reference()),
+        },
+    )]
+}
+
+pub(super) fn image_urls_wanted() -> Vec<Example<ImageUrlWanted>> {
+    vec![agent(
+        "image-url-wanted",
+        27,
+        ImageUrlWanted {
+            origin: origin(),
+            reference: reference(),
+            sequence: 3,
+            image_source: image_source().to_string(),
+            status: 401,
         },
     )]
 }

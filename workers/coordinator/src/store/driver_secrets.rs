@@ -6,10 +6,9 @@ use url::Url;
 
 use super::StoreError;
 use super::rows::from_json;
+use crate::driver_info::SECRET_KEYS;
 use crate::vault::{Place, Vault, is_sealed};
 
-/// Keys whose values are secrets.
-const SECRET_KEYS: &[&str] = &["redfish_password", "ipmi_password", "ipmi_hex_kg_key"];
 /// Keys whose values are proxies: URLs that need no scheme.
 const PROXY_KEYS: &[&str] = &["image_http_proxy", "image_https_proxy"];
 

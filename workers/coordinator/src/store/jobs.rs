@@ -180,7 +180,7 @@ impl Tx {
         let moved = self.trigger(job, trigger, With { error: Some(error), ..With::default() }).await?;
         if moved
             && let Some(attempt) = self.attempt(job).await?
-            && job.state()? != JobState::Queued
+            && attempt.finished_at.is_none()
         {
             let reference = CommandRef { job: job.id()?, command: attempt.command()?, attempt: job.attempt };
             self.send_cancel(job, reference, &reason).await?;

@@ -6,6 +6,7 @@
 
 mod agents;
 mod driver_secrets;
+pub mod errands;
 mod error;
 mod images;
 mod jobs;
@@ -15,6 +16,7 @@ mod reseal;
 mod rows;
 mod schedule;
 mod statistics;
+mod temp_urls;
 mod transition;
 
 use std::path::Path;
@@ -35,6 +37,7 @@ pub use jobs::{JobFilter, Jobs};
 pub use nodes::{NodeFilter, Nodes};
 pub use schedule::Bounds;
 pub use statistics::Statistics;
+pub use temp_urls::{Handed, TempUrlEntry};
 
 use crate::feed::Feed;
 use crate::vault::Vault;
@@ -61,6 +64,7 @@ pub struct Store {
 struct Signals {
     relay: Notify,
     scheduler: Notify,
+    errands: Notify,
 }
 
 impl Store {
@@ -137,6 +141,11 @@ impl Store {
         self.signals.scheduler.notified().await;
     }
 
+    /// Waits until there may be an errand to do.
+    pub async fn errands_wanted(&self) {
+        self.signals.errands.notified().await;
+    }
+
     /// Closes the database, after what is under way.
     pub async fn close(&self) {
         self.reader.close().await;
@@ -190,6 +199,7 @@ impl Tx {
         }
         if self.after.schedule {
             self.signals.scheduler.notify_one();
+            self.signals.errands.notify_one();
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use sqlx::FromRow;
 use zeroize::Zeroizing;
 
+use super::errands::ErrandKind;
 use super::{StoreError, driver_secrets};
 use crate::vault::{Place, Vault};
 
@@ -84,6 +85,7 @@ pub(super) struct NodeRow {
     running: Option<String>,
     last_seen_at: Option<i64>,
     pub(super) alive: bool,
+    pub(super) can_power: bool,
     inspected_at: Option<i64>,
     created_at: i64,
     updated_at: i64,
@@ -92,7 +94,7 @@ pub(super) struct NodeRow {
 
 /// What [`NodeRow`] is read from; a condition may follow.
 pub(super) const NODES: &str = "SELECT nodes.*, (SELECT jobs.id FROM jobs WHERE jobs.node_id = nodes.id AND jobs.state IN \
-     ('dispatched', 'running', 'interrupted', 'cancelling') LIMIT 1) AS active_job FROM nodes";
+     ('dispatched', 'running', 'interrupted', 'cancelling', 'finishing') LIMIT 1) AS active_job FROM nodes";
 
 impl NodeRow {
     pub(super) fn id(&self) -> Result<NodeId, StoreError> {
@@ -166,6 +168,12 @@ pub(super) struct JobRow {
     pub(super) started_at: Option<i64>,
     finished_at: Option<i64>,
     pub(super) deadline: i64,
+    pub(super) phase: Option<String>,
+    phase_since: Option<i64>,
+    pub(super) failed_preparations: u32,
+    pub(super) restart: Option<String>,
+    pub(super) url_refused: Option<i64>,
+    pub(super) url_expires_at: Option<i64>,
     node_name: Option<String>,
     pub(super) node_site: String,
     pub(super) node_rack: String,
@@ -175,7 +183,7 @@ pub(super) struct JobRow {
 /// What [`JobRow`] is read from; a condition may follow.
 pub(super) const JOBS: &str = "SELECT jobs.*, nodes.name AS node_name, nodes.site AS node_site, nodes.rack AS node_rack, \
      EXISTS (SELECT 1 FROM jobs AS other WHERE other.node_id = jobs.node_id AND other.state IN \
-     ('dispatched', 'running', 'interrupted', 'cancelling')) AS node_busy \
+     ('dispatched', 'running', 'interrupted', 'cancelling', 'finishing')) AS node_busy \
      FROM jobs JOIN nodes ON nodes.id = jobs.node_id";
 
 impl JobRow {
@@ -225,16 +233,28 @@ impl JobRow {
     pub(super) fn wait(&self, now: i64) -> Result<Option<Wait>, StoreError> {
         let until_deadline = self.deadline;
         let until = self.wait_until.unwrap_or(until_deadline);
-        let (reason, until) = match self.state()? {
-            JobState::Queued if self.not_before > now => ("backoff", self.not_before),
-            JobState::Queued if self.node_busy => ("node_busy", until_deadline),
-            JobState::Queued => ("agent", until_deadline),
-            JobState::Dispatched => ("accepted", until),
-            JobState::Interrupted => ("heartbeat", until),
-            JobState::Cancelling => ("cancelled", until),
+        let phase = self.phase.as_deref();
+        let since = phase.and(self.phase_since).unwrap_or(self.state_since);
+        let (reason, since, until) = match self.state()? {
+            JobState::Queued if self.not_before > now => ("backoff", self.state_since, self.not_before),
+            JobState::Queued if self.node_busy => ("node_busy", self.state_since, until_deadline),
+            JobState::Queued => (phase.unwrap_or("agent"), since, until),
+            JobState::Dispatched => ("accepted", since, until),
+            JobState::Interrupted => ("heartbeat", since, until),
+            JobState::Cancelling => ("cancelled", since, until),
+            JobState::Finishing => (phase.unwrap_or("power_on"), since, until),
             _ => return Ok(None),
         };
-        Ok(Some(Wait { reason: reason.to_owned(), since: time(self.state_since), until: time(until) }))
+        Ok(Some(Wait { reason: reason.to_owned(), since: time(since), until: time(until) }))
+    }
+
+    /// Whether an errand is still to be done for the job.
+    pub(super) fn awaits(&self, kind: ErrandKind) -> Result<bool, StoreError> {
+        Ok(match kind {
+            ErrandKind::PowerOn | ErrandKind::Prepare => self.state()? == JobState::Queued,
+            ErrandKind::Refresh => self.state()? == JobState::Running && self.url_refused.is_some(),
+            ErrandKind::Restart => self.state()? == JobState::Finishing,
+        })
     }
 
     pub(super) fn into_job(self, attempts: Vec<Attempt>) -> Result<Job, StoreError> {

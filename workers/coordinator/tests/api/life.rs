@@ -35,6 +35,7 @@ impl Agent<'_> {
             running: None,
             verbs: Verb::ALL.to_vec(),
             ramdisk: false,
+            can_power: false,
         }))
         .await;
     }

@@ -150,7 +150,8 @@ async fn a_command_carries_what_the_operator_said_of_the_machine() {
         "skip_block_devices": [{"serial": "JOB"}],
     });
     lab.submit(json!({"node": "n1", "verb": "deploy", "spec": spec})).await;
-    let command = lab.dispatch().await;
+    assert_eq!(lab.store.dispatch(&BOUNDS).await.unwrap(), 0, "a deploy is prepared first");
+    let command = lab.deploy(None).await;
     let Work::Deploy(spec) = command.work else { panic!("another verb") };
     assert_eq!(spec.root_device.unwrap().serial.unwrap(), "ROOT");
     let skipped: Vec<_> = spec.skip_block_devices.iter().map(|hints| hints.serial.clone().unwrap()).collect();

@@ -9,10 +9,11 @@ use farrier::wire::api::{Job, JobState, Node, NodeCreate, NodeProperties};
 use farrier::wire::report::{Output, StepOutcome, StepReport};
 use farrier::wire::{
     Accepted, AgentEvent, AgentState, BootId, Command, CommandRef, CommandResult, ErrorCode, ErrorReport,
-    Heartbeat, Hello, JobId, JobRequest, NodeId, Origin, Outcome, Progress, RunCommand, Running,
-    StepProgress, Verb,
+    Heartbeat, Hello, ImageSource, JobId, JobRequest, NodeId, Origin, Outcome, Progress, RunCommand, Running,
+    StepProgress, Verb, Work,
 };
 use farrier_coordinator::feed::Feed;
+use farrier_coordinator::store::errands::{Errand, ErrandKind, Prepared, Restart};
 use farrier_coordinator::store::outbox::Item;
 use farrier_coordinator::store::{Bounds, Rules, Store};
 use farrier_coordinator::vault::Vault;
@@ -60,8 +61,15 @@ impl Lab {
             let columns = columns.iter().map(|column| format!("{column} = {column} - {seconds} * 1000000"));
             columns.collect::<Vec<_>>().join(", ")
         };
-        let jobs =
-            earlier(&["state_since", "wait_until", "not_before", "lease_until", "created_at", "deadline"]);
+        let jobs = earlier(&[
+            "state_since",
+            "phase_since",
+            "wait_until",
+            "not_before",
+            "lease_until",
+            "created_at",
+            "deadline",
+        ]);
         let nodes = earlier(&["last_seen_at", "alive_since"]);
         for statement in [format!("UPDATE jobs SET {jobs}"), format!("UPDATE nodes SET {nodes}")] {
             sqlx::query(AssertSqlSafe(statement)).execute(&mut database).await.unwrap();
@@ -143,6 +151,24 @@ impl Lab {
         self.commands().await.into_iter().rev().find_map(as_run).expect("the command is in the outbox")
     }
 
+    /// The one errand of a kind that is to be done.
+    pub(crate) async fn errand(&self, kind: ErrandKind) -> Errand {
+        let errands = self.store.errands().await.unwrap();
+        let found: Vec<_> = errands.into_iter().filter(|errand| errand.kind == kind).collect();
+        assert_eq!(found.len(), 1, "{kind:?}: {found:?}");
+        found[0]
+    }
+
+    /// Prepares and sends the one deploy that can be sent, as it was submitted.
+    pub(crate) async fn deploy(&self, restart: Option<Restart>) -> RunCommand {
+        let errand = self.errand(ErrandKind::Prepare).await;
+        let circumstances = self.store.circumstances(errand).await.unwrap().unwrap();
+        let work = as_submitted(circumstances.work);
+        let prepared = Prepared { work, restart, url_expires_at: None };
+        assert!(self.store.dispatch_prepared(errand, prepared, &BOUNDS).await.unwrap());
+        self.commands().await.into_iter().rev().find_map(as_run).expect("the command is in the outbox")
+    }
+
     /// A job that its agent has accepted.
     pub(crate) async fn running(&self, agent: &Agent, node: &str) -> (JobId, CommandRef) {
         let job = self.noop(node).await;
@@ -184,6 +210,13 @@ impl Lab {
     }
 }
 
+/// A deploy whose image needs no other URL.
+pub(crate) fn as_submitted(work: Work<ImageSource>) -> Work {
+    let Work::Deploy(spec) = work else { panic!("another verb") };
+    let ImageSource::Url(source) = spec.image_source.clone() else { panic!("no URL") };
+    Work::Deploy(Box::new((*spec).with_sources(source, Vec::new())))
+}
+
 fn as_run(command: Command) -> Option<RunCommand> {
     if let Command::Run(command) = command { Some(*command) } else { None }
 }
@@ -213,6 +246,7 @@ impl Agent {
             running,
             verbs: Verb::ALL.to_vec(),
             ramdisk: false,
+            can_power: false,
         })
     }
 
