@@ -34,6 +34,8 @@ pub const CONNECTED: &str = "farrier_broker_connected";
 pub const COMMANDS_TOTAL: &str = "farrier_commands_total";
 /// 1 while the agent carries out a command.
 pub const BUSY: &str = "farrier_agent_busy";
+/// Temporary URLs that were handed out: `outcome`, which is `reused` or `made`.
+pub const TEMP_URLS: &str = "farrier_temp_urls_total";
 
 /// Tells the recorder what each metric means.
 pub(super) fn describe() {
@@ -61,4 +63,5 @@ pub(super) fn describe() {
     describe_gauge!(CONNECTED, "1 while connected to the broker.");
     describe_counter!(COMMANDS_TOTAL, "Commands that the agent ended, by outcome.");
     describe_gauge!(BUSY, "1 while the agent carries out a command.");
+    describe_counter!(TEMP_URLS, "Temporary URLs that were handed out, reused or made.");
 }

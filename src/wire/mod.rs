@@ -4,6 +4,7 @@
 //! `Unknown` for every enum; a job's *spec*, like configuration, refuses them ([`job`]). `schemas/` is generated from here.
 
 pub mod api;
+mod catalogue;
 mod code;
 mod command;
 mod digest;

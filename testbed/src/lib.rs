@@ -20,6 +20,7 @@ pub mod qemu_img;
 pub mod rabbitmq;
 pub mod ram_disk;
 pub mod squid;
+pub mod swift;
 pub mod tls;
 pub mod wait;
 pub mod worker;

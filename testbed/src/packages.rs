@@ -42,6 +42,11 @@ pub const TESTS: &[Package] = &[
     package("openssl", "/usr/bin/openssl", "certificates for the TLS tests"),
     package("curl", "/usr/bin/curl", "the HTTP client of the commands in the README"),
     package("squid-openssl", "/usr/sbin/squid", "the proxy of the tests of images; it takes TLS as well"),
+    package("swift-proxy", "/usr/bin/swift-proxy-server", "the object store of the direct-deploy tests"),
+    package("swift-account", "/usr/bin/swift-account-server", "a part of Swift"),
+    package("swift-container", "/usr/bin/swift-container-server", "a part of Swift"),
+    package("swift-object", "/usr/bin/swift-object-server", "a part of Swift"),
+    package("memcached", "/usr/bin/memcached", "where Swift keeps the tokens that it gave"),
     package("jq", "/usr/bin/jq", "reads JSON in the commands of the README"),
     package(
         "qemu-utils",

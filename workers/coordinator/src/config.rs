@@ -12,6 +12,7 @@ use farrier::telemetry::log;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
+use crate::images::swift::{Glance, GlanceSettings};
 use crate::vault::{Vault, keys};
 
 /// Where the API listens unless told otherwise.
@@ -45,6 +46,8 @@ pub struct Config {
     pub accept: Duration,
     /// How log lines look.
     pub log_format: log::Format,
+    /// Where images are in Swift.
+    pub glance: Option<Glance>,
 }
 
 /// The command line. The doc comments are its help.
@@ -56,7 +59,8 @@ pub struct Config {
 )]
 #[command(
     after_help = "Every setting can be given as a flag, as FARRIER_<FLAG> in the environment, or in the file (snake_case \
-                        keys); the first of these wins. The API token itself is FARRIER_TOKEN or the key `token`, never a flag."
+                        keys); the first of these wins. The API token itself is FARRIER_TOKEN or the key `token`, never a flag. Tables stand in the \
+                        file alone: [glance] says where images are in Swift (docs/direct-deploy.md)."
 )]
 struct CommandLine {
     /// TOML file with settings; a key that is not known is an error
@@ -106,6 +110,9 @@ struct Settings {
     /// How log lines look [default: text]
     #[arg(long, env = "FARRIER_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<log::Format>,
+    /// Where images are in Swift: a table, for the file alone.
+    #[arg(skip)]
+    glance: Option<GlanceSettings>,
 }
 layer!(Settings {
     broker,
@@ -120,6 +127,7 @@ layer!(Settings {
     lease_seconds,
     accept_seconds,
     log_format,
+    glance,
 });
 
 impl Config {
@@ -193,6 +201,7 @@ impl Settings {
             lease: seconds("lease_seconds", self.lease_seconds, DEFAULT_LEASE_SECONDS)?,
             accept: seconds("accept_seconds", self.accept_seconds, DEFAULT_ACCEPT_SECONDS)?,
             log_format: self.log_format.unwrap_or_default(),
+            glance: self.glance.map(GlanceSettings::check).transpose()?,
         })
     }
 }
@@ -354,6 +363,23 @@ mod tests {
         assert!(file("token = \"a\"\ntoken_file = \"b\"").contains("leave one of them out"));
         let spaced = file("token = \"hunter 2\"");
         assert!(spaced.starts_with("the setting `token`") && !spaced.contains("hunter"), "{spaced}");
+    }
+
+    #[test]
+    fn swift_is_a_table_of_the_file() {
+        let file = |text| Given { flags: &[BROKER], token: None, file: Some(text) }.read();
+        assert!(file("").unwrap().glance.is_none());
+        let endpoint = "[glance]\nswift_endpoint_url = \"http://h/v1/AUTH_p\"\n";
+        assert!(file(endpoint).unwrap_err().contains("`glance.swift_temp_url_key`: it is missing"));
+        let keyed = format!("{endpoint}swift_temp_url_key = \"hunter2\"\n");
+        let glance = file(&keyed).unwrap();
+        assert!(glance.glance.is_some() && !format!("{glance:?}").contains("hunter2"));
+        let short =
+            format!("{keyed}swift_temp_url_duration = 5\nswift_temp_url_expected_download_start_delay = 6");
+        let error = file(&short).unwrap_err();
+        assert!(error.contains("swift_temp_url_duration") && error.contains("start_delay is 6"), "{error}");
+        let error = file(&format!("{keyed}swift_conteiner = 1")).unwrap_err();
+        assert!(error.contains("line 4: unknown key `swift_conteiner`"), "{error}");
     }
 
     #[test]

@@ -42,7 +42,8 @@ impl ApiError {
     }
 }
 
-/// The HTTP status of a code. A node that is not enrolled is a conflict: the same request is right once it is.
+/// The HTTP status of a code. What is missing on this side, an enrolment or a key for secrets, is a conflict: the same
+/// request is right once it is there.
 fn status_of(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::NotJson
@@ -58,7 +59,8 @@ fn status_of(code: ErrorCode) -> StatusCode {
         ErrorCode::Conflict
         | ErrorCode::NotEnrolled
         | ErrorCode::NoPowerDriver
-        | ErrorCode::PowerOffDisabled => StatusCode::CONFLICT,
+        | ErrorCode::PowerOffDisabled
+        | ErrorCode::SecretKeyMissing => StatusCode::CONFLICT,
         ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::NotDeclaredJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::StoreUnavailable | ErrorCode::BrokerUnavailable | ErrorCode::BrokerRefused => {

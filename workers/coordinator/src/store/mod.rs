@@ -15,6 +15,7 @@ mod reseal;
 mod rows;
 mod schedule;
 mod statistics;
+mod temp_urls;
 mod transition;
 
 use std::path::Path;
@@ -34,6 +35,7 @@ pub use jobs::{JobFilter, Jobs};
 pub use nodes::{NodeFilter, Nodes};
 pub use schedule::Bounds;
 pub use statistics::Statistics;
+pub use temp_urls::{Handed, TempUrlEntry};
 
 use crate::feed::Feed;
 use crate::vault::Vault;
