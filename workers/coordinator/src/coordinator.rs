@@ -1,5 +1,7 @@
 //! One life of the coordinator: its parts are started, watched, and stopped.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, bail};
 use farrier::broker::{Broker, Role};
 use farrier::telemetry::prometheus;
@@ -12,6 +14,7 @@ use crate::conductor::{self, Conductor};
 use crate::config::Config;
 use crate::feed::Feed;
 use crate::images::Images;
+use crate::power::{Power, PowerSettings};
 use crate::store::{Bounds, Rules, Store};
 use crate::{gauges, inbox, intake, relay, scheduler};
 
@@ -37,7 +40,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     parts.spawn(inbox::results(broker.clone(), store.clone(), rules));
     parts.spawn(inbox::telemetry(broker.clone(), store.clone(), rules));
     parts.spawn(scheduler::run(store.clone(), broker.clone(), bounds));
-    let conductor = Conductor { store: store.clone(), images: Images::default(), bounds };
+    let power = Power::new(PowerSettings::default());
+    let conductor = Conductor {
+        store: store.clone(),
+        images: Images::default(),
+        power: power.clone(),
+        bounds,
+        off_within: Duration::from_secs(30),
+    };
     parts.spawn(conductor::run(conductor, broker.clone()));
     parts.spawn(gauges::run(store.clone()));
     let api = Api { store: store.clone(), feed, broker: broker.clone(), metrics, shutdown: shutdown.clone() };
@@ -56,6 +66,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     // What was not acknowledged comes again, and what was not sent stands in the outbox.
     broker.close().await;
     parts.shutdown().await;
+    power.close().await;
     store.close().await;
     match fault {
         Some(fault) => bail!("{fault}; this is a fault in Farrier"),
