@@ -83,11 +83,10 @@ async fn the_question_outlives_the_broker() {
     let command = station.deploy(&server.url("image?sig=first"));
     station.send(command.clone()).await;
     server.has_sent(CUT).await.unwrap();
-    station.fleet.rabbitmq.stop();
+    station.fleet.rabbitmq.freeze().unwrap();
     station.logs("The question for a fresh URL was not confirmed").await;
-    station.fleet.rabbitmq.start_again().unwrap();
+    station.fleet.rabbitmq.thaw().unwrap();
     assert_eq!(wanted(&mut station).await.status, 403);
-    station.broker.connected().await;
     station.send(answer(&command, made(&server.url("image?sig=second")))).await;
     let result = station.result(&command).await;
     assert_eq!(result.outcome, Outcome::Succeeded, "{result:#?}");

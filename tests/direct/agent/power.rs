@@ -45,12 +45,13 @@ async fn without_the_broker_the_machine_stays_on_until_the_result_is_confirmed()
     let command = RunCommand { afterwards: Afterwards::PowerOff, ..station.deploy(&server.url("image")) };
     station.send(command.clone()).await;
     server.has_sent(4 << 20).await.unwrap();
-    station.fleet.rabbitmq.stop();
+    // It takes what is sent, and confirms nothing.
+    station.fleet.rabbitmq.freeze().unwrap();
     station.logs("A result was not confirmed").await;
     station.fleet.agents[0].check().unwrap();
     assert_eq!(station.told(), "", "the power was switched before the result was confirmed");
 
-    station.fleet.rabbitmq.start_again().unwrap();
+    station.fleet.rabbitmq.thaw().unwrap();
     let told = async || Ok((station.told() == "off\n").then_some(()));
     wait_for("the power is switched", SOON, told).await.unwrap();
     let result = station.result(&command).await;

@@ -89,7 +89,13 @@ impl Station {
 
     pub(crate) async fn send<T: Payload>(&self, command: T) {
         let event = Event::new("/coordinator", "test", command);
-        self.broker.publish(Outgoing::command(&event, self.node())).await.unwrap();
+        self.publish(Outgoing::command(&event, self.node())).await;
+    }
+
+    async fn publish(&self, message: Outgoing) {
+        // The broker may just have come back.
+        let published = async || Ok(Some(self.broker.publish(message.clone()).await?));
+        wait_for("the command is published", SOON, published).await.unwrap();
     }
 
     /// Sends a command as it would stand on the wire if it were changed so.
@@ -99,7 +105,7 @@ impl Station {
         let mut body: serde_json::Value = serde_json::from_slice(&outgoing.body).unwrap();
         body["data"][key] = value.into();
         outgoing.body = body.to_string().into_bytes();
-        self.broker.publish(outgoing).await.unwrap();
+        self.publish(outgoing).await;
     }
 
     pub(crate) async fn result(&mut self, command: &RunCommand) -> CommandResult {
