@@ -7,6 +7,7 @@
 mod client;
 mod fetch;
 mod file;
+mod head;
 mod http;
 mod mirrors;
 mod object;
@@ -24,6 +25,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use reqwest::header::HeaderValue;
 use tokio::time::timeout_at;
 
+pub use head::{Head, head};
 pub use mirrors::LastGood;
 pub(super) use small::read_small;
 

@@ -7,6 +7,7 @@ mod dead;
 mod events;
 mod exchange;
 mod health;
+mod images;
 mod jobs;
 mod nodes;
 mod openapi;
@@ -67,6 +68,7 @@ pub fn router(api: Api, token: Option<SecretString>) -> Router {
 fn routes(guard: auth::Guard) -> ApiRouter<Api> {
     nodes::routes()
         .merge(jobs::routes())
+        .merge(images::routes())
         .merge(events::routes())
         .merge(dead::routes())
         .merge(openapi::routes())

@@ -134,7 +134,7 @@ async fn do_errand(conductor: Conductor, errand: Errand) -> Ended {
 async fn give_up(store: &Store, errand: Errand, report: ErrorReport) -> Result<(), StoreError> {
     match errand.kind {
         ErrandKind::Prepare | ErrandKind::PowerOn => store.preparation_failed(errand, report).await,
-        ErrandKind::Refresh => store.send_urls(errand, FreshImageUrls::NotMade { error: report }).await,
+        ErrandKind::Refresh => store.send_urls(errand, FreshImageUrls::NotMade { error: report }, None).await,
         ErrandKind::Restart => store.restarted(errand, Err(report)).await,
     }
 }

@@ -2,18 +2,21 @@
 
 pub mod swift;
 
+use chrono::{DateTime, Utc};
 use farrier::wire::{DeploySpec, ErrorCode, ErrorReport, ImageSource, ImageUrl, Work};
 
 use crate::store::Store;
 use crate::store::errands::Circumstances;
 
-/// Whether a URL that was handed out before will do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Want {
-    /// It will, while it lives long enough.
-    Reused,
-    /// It will not: a server has refused it.
-    Fresh,
+pub use swift::Want;
+
+/// What an agent is handed out.
+#[derive(Clone, Debug)]
+pub struct HandedOut {
+    /// The spec as it takes it.
+    pub spec: DeploySpec,
+    /// When the first of the URLs in it runs out, where one does.
+    pub expires_at: Option<DateTime<Utc>>,
 }
 
 /// Makes the URLs of images. Cheap to clone.
@@ -30,13 +33,13 @@ impl Images {
         _store: &Store,
         circumstances: &Circumstances,
         _want: Want,
-    ) -> Result<DeploySpec, ErrorReport> {
+    ) -> Result<HandedOut, ErrorReport> {
         let Work::Deploy(spec) = circumstances.work.clone() else {
             return Err(ErrorReport::new(ErrorCode::Internal, "only a deploy has an image"));
         };
         let source = url_of(&spec.image_source)?;
         let mirrors = spec.image_mirrors.iter().map(url_of).collect::<Result<_, _>>()?;
-        Ok((*spec).with_sources(source, mirrors))
+        Ok(HandedOut { spec: (*spec).with_sources(source, mirrors), expires_at: None })
     }
 }
 
