@@ -12,6 +12,7 @@ use farrier::telemetry::log;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
+use crate::images::proxies::{ProxyDefaults, ProxySettings};
 use crate::images::swift::{Glance, GlanceSettings};
 use crate::vault::{Vault, keys};
 
@@ -48,6 +49,8 @@ pub struct Config {
     pub log_format: log::Format,
     /// Where images are in Swift.
     pub glance: Option<Glance>,
+    /// Through which proxies images are fetched where neither job nor node say.
+    pub image_proxies: ProxyDefaults,
 }
 
 /// The command line. The doc comments are its help.
@@ -60,7 +63,8 @@ pub struct Config {
 #[command(
     after_help = "Every setting can be given as a flag, as FARRIER_<FLAG> in the environment, or in the file (snake_case \
                         keys); the first of these wins. The API token itself is FARRIER_TOKEN or the key `token`, never a flag. Tables stand in the \
-                        file alone: [glance] says where images are in Swift (docs/direct-deploy.md)."
+                        file alone: [glance] says where images are in Swift (docs/direct-deploy.md), [image_proxies] through which proxies they are \
+                        fetched (docs/images.md)."
 )]
 struct CommandLine {
     /// TOML file with settings; a key that is not known is an error
@@ -113,6 +117,9 @@ struct Settings {
     /// Where images are in Swift: a table, for the file alone.
     #[arg(skip)]
     glance: Option<GlanceSettings>,
+    /// Through which proxies images are fetched where neither job nor node say: a table, for the file alone.
+    #[arg(skip)]
+    image_proxies: Option<ProxySettings>,
 }
 layer!(Settings {
     broker,
@@ -128,6 +135,7 @@ layer!(Settings {
     accept_seconds,
     log_format,
     glance,
+    image_proxies,
 });
 
 impl Config {
@@ -202,6 +210,7 @@ impl Settings {
             accept: seconds("accept_seconds", self.accept_seconds, DEFAULT_ACCEPT_SECONDS)?,
             log_format: self.log_format.unwrap_or_default(),
             glance: self.glance.map(GlanceSettings::check).transpose()?,
+            image_proxies: self.image_proxies.unwrap_or_default().check()?,
         })
     }
 }
@@ -363,6 +372,21 @@ mod tests {
         assert!(file("token = \"a\"\ntoken_file = \"b\"").contains("leave one of them out"));
         let spaced = file("token = \"hunter 2\"");
         assert!(spaced.starts_with("the setting `token`") && !spaced.contains("hunter"), "{spaced}");
+    }
+
+    #[test]
+    fn proxies_are_read_from_the_file_and_checked() {
+        let file = |text| Given { flags: &[BROKER], token: None, file: Some(text) }.read();
+        let table = "[image_proxies]\nimage_http_proxy = \"http://user:hunter2@proxy:3128\"\n\
+                     [[image_proxies.rack]]\nsite = \"iad1\"\nrack = \"r12\"\nimage_https_proxy = \"\"\n";
+        assert!(!format!("{:?}", file(table).unwrap()).contains("hunter2"));
+        let bad = file("[image_proxies]\nimage_http_proxy = \"ftp://user:hunter2@proxy\"\n").unwrap_err();
+        assert!(
+            bad.starts_with("the setting `image_proxies`: image_http_proxy: ") && !bad.contains("hunter2"),
+            "{bad}"
+        );
+        let unknown = file("[image_proxies]\nimage_htp_proxy = \"x\"\n").unwrap_err();
+        assert!(unknown.contains("line 2: unknown key `image_htp_proxy`"), "{unknown}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Images of jobs: where they are, how an agent gets them, and by which proxies.
 
+pub mod proxies;
 pub mod swift;
 
 use chrono::{DateTime, Utc};

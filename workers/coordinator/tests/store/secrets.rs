@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use farrier::wire::api::JobState;
+use farrier::wire::api::{ImageEntry, JobState};
 use farrier::wire::{Coded as _, ErrorCode, JobId, Work};
-use farrier_coordinator::store::{MASK, StoreError};
+use farrier_coordinator::images::swift::Terms;
+use farrier_coordinator::store::{Handed, MASK, StoreError, TempUrlEntry};
 use serde_json::{Map, Value, json};
 
 use crate::lab::{Agent, Lab};
@@ -130,6 +131,29 @@ async fn what_is_shown_for_a_secret_is_not_taken_for_one() {
     assert_eq!(opened(&lab).await.unwrap()["redfish_password"], "hunter-bmc", "it is still there");
     change(&lab, json!({"redfish_password": null})).await.unwrap();
     assert!(!opened(&lab).await.unwrap().contains_key("redfish_password"));
+}
+
+#[tokio::test]
+async fn images_and_urls_that_are_handed_out_again_are_sealed_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("farrier.db");
+    let image = uuid::Uuid::now_v7();
+    let source = "https://swift/c/o?temp_url_sig=hunter-signature";
+    let entry = ImageEntry::from_json(json!({"source": source})).unwrap();
+    let kept = TempUrlEntry { url: source.to_owned(), expires_at: i64::MAX };
+    let terms = Terms { now: 0, start_delay: 0, later_than: None };
+    let lab = Lab::with_keys(&database, &[1]).await;
+    lab.store.images().put(image, &entry).await.unwrap();
+    lab.store.temp_url("f", terms, kept.clone()).await.unwrap();
+    assert_eq!(found(folder.path()), [""; 0]);
+    lab.store.close().await;
+
+    let lab = Lab::with_keys(&database, &[2, 1]).await;
+    lab.store.reseal().await.unwrap();
+    lab.store.close().await;
+    let lab = Lab::with_keys(&database, &[2]).await;
+    assert_eq!(lab.store.images().entry(image).await.unwrap().unwrap(), entry);
+    assert_eq!(lab.store.temp_url("f", terms, kept.clone()).await.unwrap(), Handed::Again(kept));
 }
 
 #[tokio::test]
