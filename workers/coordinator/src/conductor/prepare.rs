@@ -28,6 +28,6 @@ async fn command(conductor: &Conductor, circumstances: Circumstances) -> Result<
     let driver = DriverInfo::read(&circumstances.driver_info).map_err(|error| error.report())?;
     let restart = way(&driver, circumstances.can_power)?;
     let HandedOut { spec, expires_at } =
-        conductor.images.prepare(&conductor.store, &circumstances, Want::Reused).await?;
+        conductor.images.hand_out(&conductor.store, &circumstances, Want::Reused).await?;
     Ok(Prepared { work: Work::Deploy(Box::new(spec)), restart, url_expires_at: expires_at })
 }
