@@ -9,11 +9,14 @@ use farrier::broker::{BadBrokerUrl, BrokerConfig, BrokerUrl};
 use farrier::config::{ConfigError, Layer as _, read_file};
 use farrier::layer;
 use farrier::telemetry::log;
+use farrier::wire::ImageDownloadSource;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
+use crate::images::local::{AgentSettings, ConductorSettings, DeploySettings, LocalConfig};
 use crate::images::proxies::{ProxyDefaults, ProxySettings};
 use crate::images::swift::{Glance, GlanceSettings};
+use crate::power::{PowerSettings, PowerTable};
 use crate::vault::{Vault, keys};
 
 /// Where the API listens unless told otherwise.
@@ -45,6 +48,14 @@ pub struct Config {
     pub lease: Duration,
     /// An attempt has failed when its command was not accepted for so long.
     pub accept: Duration,
+    /// The images that are served from here.
+    pub local: LocalConfig,
+    /// Where agents fetch images from, unless the job or the node says.
+    pub image_download_source: ImageDownloadSource,
+    /// How long an agent may take to power its machine off after a deploy.
+    pub off_within: Duration,
+    /// How management controllers are waited for.
+    pub power: PowerSettings,
     /// How log lines look.
     pub log_format: log::Format,
     /// Where images are in Swift.
@@ -63,8 +74,9 @@ pub struct Config {
 #[command(
     after_help = "Every setting can be given as a flag, as FARRIER_<FLAG> in the environment, or in the file (snake_case \
                         keys); the first of these wins. The API token itself is FARRIER_TOKEN or the key `token`, never a flag. Tables stand in the \
-                        file alone: [glance] says where images are in Swift (docs/direct-deploy.md), [image_proxies] through which proxies they are \
-                        fetched (docs/images.md)."
+                        file alone: [glance] says where images are in Swift, [conductor], [deploy] and [agent] what is served from here, \
+                        [image_proxies] through which proxies images are fetched, and [power] how management controllers are waited for \
+                        (docs/direct-deploy.md)."
 )]
 struct CommandLine {
     /// TOML file with settings; a key that is not known is an error
@@ -120,6 +132,14 @@ struct Settings {
     /// Through which proxies images are fetched where neither job nor node say: a table, for the file alone.
     #[arg(skip)]
     image_proxies: Option<ProxySettings>,
+    #[arg(skip)]
+    conductor: Option<ConductorSettings>,
+    #[arg(skip)]
+    deploy: Option<DeploySettings>,
+    #[arg(skip)]
+    agent: Option<AgentSettings>,
+    #[arg(skip)]
+    power: Option<PowerTable>,
 }
 layer!(Settings {
     broker,
@@ -136,6 +156,10 @@ layer!(Settings {
     log_format,
     glance,
     image_proxies,
+    conductor,
+    deploy,
+    agent,
+    power,
 });
 
 impl Config {
@@ -191,6 +215,7 @@ impl Settings {
                 ),
             ));
         }
+        let agent = self.agent.unwrap_or_default();
         Ok(Config {
             broker: BrokerConfig {
                 url: broker_url(self.broker)?,
@@ -208,6 +233,10 @@ impl Settings {
             auto_enroll: self.auto_enroll.unwrap_or(false),
             lease: seconds("lease_seconds", self.lease_seconds, DEFAULT_LEASE_SECONDS)?,
             accept: seconds("accept_seconds", self.accept_seconds, DEFAULT_ACCEPT_SECONDS)?,
+            local: LocalConfig::read(self.conductor.unwrap_or_default(), self.deploy.unwrap_or_default())?,
+            image_download_source: agent.image_download_source(),
+            off_within: agent.off_within()?,
+            power: self.power.unwrap_or_default().check()?,
             log_format: self.log_format.unwrap_or_default(),
             glance: self.glance.map(GlanceSettings::check).transpose()?,
             image_proxies: self.image_proxies.unwrap_or_default().check()?,

@@ -21,10 +21,10 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 /// An answer that is an error.
 #[derive(Debug)]
-pub(super) struct ApiError(ErrorReport);
+pub(crate) struct ApiError(ErrorReport);
 
 impl ApiError {
-    pub(super) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         Self(ErrorReport::new(code, detail))
     }
 
@@ -63,6 +63,8 @@ fn status_of(code: ErrorCode) -> StatusCode {
         | ErrorCode::NoPowerDriver
         | ErrorCode::PowerOffDisabled
         | ErrorCode::SecretKeyMissing => StatusCode::CONFLICT,
+        // It was there once.
+        ErrorCode::ImageReplaced => StatusCode::GONE,
         ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::NotDeclaredJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::StoreUnavailable | ErrorCode::BrokerUnavailable | ErrorCode::BrokerRefused => {
@@ -171,7 +173,7 @@ pub(super) async fn not_found(uri: Uri) -> ApiError {
 }
 
 /// There is such a page, and it does not take this method.
-pub(super) async fn method_not_allowed(method: axum::http::Method, uri: Uri) -> ApiError {
+pub(crate) async fn method_not_allowed(method: axum::http::Method, uri: Uri) -> ApiError {
     ApiError::new(
         ErrorCode::MethodNotAllowed,
         format!("the page {} does not take {method}; the header Allow names what it takes", uri.path()),

@@ -12,6 +12,7 @@ mod images;
 mod jobs;
 mod nodes;
 pub mod outbox;
+pub mod published;
 mod reseal;
 mod rows;
 mod schedule;
