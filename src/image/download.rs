@@ -9,6 +9,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::buffer::{Buffer, Pool};
 use super::digest::{self, Expected, Hasher};
+use super::fresh::Urls;
 use super::source::Source;
 use super::{Image, ImageError, Limits, Settings};
 use crate::blocking;
@@ -24,6 +25,7 @@ const PASSES: u32 = 4;
 pub struct Download<'a> {
     image: &'a Image,
     settings: &'a Settings,
+    urls: Urls,
     expected: Expected,
     source: Source,
     began: Instant,
@@ -56,8 +58,9 @@ impl<'a> Download<'a> {
     pub async fn begin(image: &'a Image, settings: &'a Settings) -> Result<Self, ImageError> {
         let began = Instant::now();
         let expected = Expected::of(image, settings).await?;
-        let source = Source::open(image, &settings.limits, &settings.last_good).await?;
-        Ok(Self { image, settings, expected, source, began })
+        let urls = Urls::of(image, settings);
+        let source = Source::open(image, &urls, &settings.limits, &settings.last_good).await?;
+        Ok(Self { image, settings, urls, expected, source, began })
     }
 
     /// How many bytes it has, where the server says so.
@@ -103,7 +106,7 @@ impl<'a> Download<'a> {
     async fn begin_again(&mut self, may_splice: bool) -> Result<(), ImageError> {
         let deadline = self.settings.limits.deadline.saturating_sub(self.began.elapsed());
         let limits = Limits { deadline, ..self.settings.limits };
-        self.source = Source::open(self.image, &limits, &self.settings.last_good).await?;
+        self.source = Source::open(self.image, &self.urls, &limits, &self.settings.last_good).await?;
         if !may_splice {
             self.source.forbid_splicing();
         }

@@ -8,6 +8,7 @@ use reqwest::StatusCode;
 
 use super::decode::{Container, ImageKind, Qcow2Flaw};
 use super::digest::BadChecksumFile;
+use super::fresh::NoFreshUrl;
 use crate::meter::Cancelled;
 use crate::partition_table::Problem;
 use crate::wire::{Coded, Digest, DigestAlgorithm, ErrorCode, ImageFormat, ImageUrl, ProxyUrl};
@@ -105,6 +106,19 @@ pub enum ImageError {
         url: Box<ImageUrl>,
         /// The status.
         status: StatusCode,
+    },
+
+    /// The URL has run out, and there is no other one.
+    #[error(
+        "the server of {url} answered {status}: the URL has probably run out, and there is no fresh one; give it a longer time (swift_temp_url_duration), or look at why none is made"
+    )]
+    UrlExpired {
+        /// What was to be fetched.
+        url: Box<ImageUrl>,
+        /// The status.
+        status: StatusCode,
+        /// Why there is no fresh one.
+        source: NoFreshUrl,
     },
 
     /// A status that may pass.
@@ -493,6 +507,7 @@ impl Coded for ImageError {
             Self::Client { .. } | Self::BadPem { .. } | Self::BadHeader { .. } => ErrorCode::BadConfig,
             Self::Connect { .. } | Self::Untrusted { .. } => ErrorCode::HttpConnect,
             Self::Redirect { .. } | Self::Status { .. } | Self::ProxyRefused { .. } => ErrorCode::HttpStatus,
+            Self::UrlExpired { source, .. } => source.code(),
             Self::Encoded { .. } => ErrorCode::ImageUnsupported,
             Self::NoRanges { .. } => ErrorCode::ImageNeedsSpool,
             Self::StartOver { code, .. } => *code,

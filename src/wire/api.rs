@@ -1,10 +1,13 @@
 //! What the coordinator's HTTP API takes and gives, shared by it and the `farrier` command.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use super::catalogue::{Image, ImageEntry};
 use super::event::{AgentState, JobChanged, Running, StepProgress};
 use super::inventory::Inventory;
 use super::job::RetryPolicy;
@@ -49,7 +52,8 @@ pub struct Node {
     pub rack: String,
     /// Whether it may be commanded.
     pub enrolment: Enrolment,
-    /// What is known about reaching and treating it, in Ironic's key names.
+    /// What is known about reaching and treating it, in Ironic's key names. Secrets are shown as `******`, proxies without their
+    /// credentials.
     pub driver_info: Map<String, Value>,
     /// What is known about the machine itself.
     pub properties: NodeProperties,
@@ -84,8 +88,8 @@ pub struct NodeAgent {
     pub alive: bool,
 }
 
-/// `POST /v1/nodes`: enrols a node, or one that was discovered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// `POST /v1/nodes`: enrols a node, or one that was discovered. Printed without its driver info, which may hold secrets.
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NodeCreate {
     /// Its UUID.
@@ -107,8 +111,8 @@ pub struct NodeCreate {
     pub properties: NodeProperties,
 }
 
-/// `PATCH /v1/nodes/{node}`: what is absent stays as it is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// `PATCH /v1/nodes/{node}`: what is absent stays as it is. Printed without its driver info, which may hold secrets.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NodeChange {
     /// A new name.
@@ -126,6 +130,33 @@ pub struct NodeChange {
     /// New properties, whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub properties: Option<NodeProperties>,
+}
+
+impl fmt::Debug for NodeCreate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, name, site, rack, driver_info, properties } = self;
+        f.debug_struct("NodeCreate")
+            .field("id", id)
+            .field("name", name)
+            .field("site", site)
+            .field("rack", rack)
+            .field("driver_info", &driver_info.keys())
+            .field("properties", properties)
+            .finish()
+    }
+}
+
+impl fmt::Debug for NodeChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, site, rack, driver_info, properties } = self;
+        f.debug_struct("NodeChange")
+            .field("name", name)
+            .field("site", site)
+            .field("rack", rack)
+            .field("driver_info", &driver_info.keys())
+            .field("properties", properties)
+            .finish()
+    }
 }
 
 /// The states of a job.
@@ -193,8 +224,8 @@ impl JobState {
     }
 }
 
-impl std::fmt::Display for JobState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
@@ -314,7 +345,7 @@ pub struct DeadLetter {
     pub user_id: Option<String>,
     /// When it was put aside.
     pub at: Option<DateTime<Utc>>,
-    /// The message; bytes that are not UTF-8 are replaced.
+    /// The message; bytes that are not UTF-8 are replaced, and secrets in JSON are hidden.
     pub body: String,
 }
 
@@ -407,4 +438,21 @@ pub struct Problem {
     /// The field at fault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_request_about_a_node_is_printed_without_its_secrets() {
+        let driver_info = json!({"redfish_password": "hunter2"});
+        let create = json!({"id": NodeId::new(), "name": "n1", "driver_info": driver_info});
+        let create: NodeCreate = serde_json::from_value(create).unwrap();
+        let change: NodeChange = serde_json::from_value(json!({"driver_info": driver_info})).unwrap();
+        let printed = format!("{create:?} {change:?}");
+        assert!(printed.contains("redfish_password") && !printed.contains("hunter2"), "{printed}");
+    }
 }

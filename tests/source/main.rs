@@ -6,6 +6,7 @@
 mod download;
 mod environment;
 mod files;
+mod fresh_urls;
 mod lab;
 mod mirrors;
 mod proxies;

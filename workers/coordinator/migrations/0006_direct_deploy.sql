@@ -9,6 +9,8 @@ ALTER TABLE jobs ADD COLUMN failed_preparations INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE jobs ADD COLUMN restart TEXT;
 -- The newest attempt was refused by the server of its image and waits for another URL: the status that it met.
 ALTER TABLE jobs ADD COLUMN url_refused INTEGER;
+-- When the URL of the image that the newest attempt has runs out, where it does.
+ALTER TABLE jobs ADD COLUMN url_expires_at INTEGER;
 
 ALTER TABLE nodes ADD COLUMN can_power INTEGER NOT NULL DEFAULT 0;
 

@@ -2,7 +2,6 @@
 
 use anyhow::{Context as _, Result, bail};
 use farrier::broker::{Broker, Role};
-use farrier::image::Settings;
 use farrier::telemetry::prometheus;
 use futures_util::FutureExt as _;
 use tokio::task::JoinSet;
@@ -13,8 +12,10 @@ use crate::api::{self, Api};
 use crate::conductor::{self, Conductor};
 use crate::config::Config;
 use crate::feed::Feed;
-use crate::images::Images;
 use crate::images::local::Local;
+use crate::images::swift::Swift;
+use crate::images::{self, Images};
+use crate::power::Power;
 use crate::store::{Bounds, Rules, Store};
 use crate::{gauges, inbox, intake, relay, scheduler};
 
@@ -31,7 +32,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     store.reseal().await.context("sealing the secrets in the store anew")?;
     let bounds = Bounds { lease: config.lease, accept: config.accept };
     let listener = api::bind(config.listen, config.listen_file.as_deref()).await?;
-    let (_local, images) = Local::start(config.local, Settings::default(), &store).await?;
+    let swift = farrier::blocking::run(move || config.glance.map(Swift::new).transpose()).await?;
+    let (local, image_server) = Local::start(config.local, images::settings(), &store).await?;
+    let images = Images::new(swift, local, config.image_proxies, config.image_download_source);
     let broker = Broker::start(config.broker, Role::Coordinator);
     let rules = Rules { auto_enroll: config.auto_enroll, lease: config.lease };
 
@@ -41,14 +44,21 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     parts.spawn(inbox::results(broker.clone(), store.clone(), rules));
     parts.spawn(inbox::telemetry(broker.clone(), store.clone(), rules));
     parts.spawn(scheduler::run(store.clone(), broker.clone(), bounds));
-    let conductor = Conductor { store: store.clone(), images: Images::default(), bounds };
+    let power = Power::new(config.power);
+    let conductor = Conductor {
+        store: store.clone(),
+        images,
+        power: power.clone(),
+        bounds,
+        off_within: config.off_within,
+    };
     parts.spawn(conductor::run(conductor, broker.clone()));
     parts.spawn(gauges::run(store.clone()));
     let api = Api { store: store.clone(), feed, broker: broker.clone(), metrics, shutdown: shutdown.clone() };
     let mut servers = JoinSet::new();
     servers.spawn(api::serve(listener, api, config.token));
-    if let Some(images) = images {
-        servers.spawn(images.run(shutdown.clone()).map(Ok));
+    if let Some(server) = image_server {
+        servers.spawn(server.run(shutdown.clone()).map(Ok));
     }
 
     let fault = tokio::select! {
@@ -64,6 +74,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     // What was not acknowledged comes again, and what was not sent stands in the outbox.
     broker.close().await;
     parts.shutdown().await;
+    power.close().await;
     store.close().await;
     match fault {
         Some(fault) => bail!("{fault}; this is a fault in Farrier"),

@@ -20,6 +20,7 @@ pub mod images;
 mod inbox;
 mod intake;
 mod listen;
+pub mod power;
 mod relay;
 mod scheduler;
 pub mod states;

@@ -7,6 +7,7 @@ mod dead;
 mod events;
 mod exchange;
 mod health;
+mod images;
 mod jobs;
 mod nodes;
 mod openapi;
@@ -68,6 +69,7 @@ pub fn router(api: Api, token: Option<SecretString>) -> Router {
 fn routes(guard: auth::Guard) -> ApiRouter<Api> {
     nodes::routes()
         .merge(jobs::routes())
+        .merge(images::routes())
         .merge(events::routes())
         .merge(dead::routes())
         .merge(openapi::routes())

@@ -42,19 +42,27 @@ impl ApiError {
     }
 }
 
-/// The HTTP status of a code. A node that is not enrolled is a conflict: the same request is right once it is.
+/// The HTTP status of a code. What is missing on this side, an enrolment or a key for secrets, is a conflict: the same
+/// request is right once it is there.
 fn status_of(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::NotJson
         | ErrorCode::BadSchema
         | ErrorCode::UnknownVerb
         | ErrorCode::UnknownType
-        | ErrorCode::BadHint => StatusCode::BAD_REQUEST,
+        | ErrorCode::BadHint
+        | ErrorCode::BadDriverInfo => StatusCode::BAD_REQUEST,
         ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
         ErrorCode::Forbidden => StatusCode::FORBIDDEN,
-        ErrorCode::UnknownNode | ErrorCode::UnknownJob | ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::UnknownNode | ErrorCode::UnknownJob | ErrorCode::ImageNotFound | ErrorCode::NotFound => {
+            StatusCode::NOT_FOUND
+        }
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        ErrorCode::Conflict | ErrorCode::NotEnrolled => StatusCode::CONFLICT,
+        ErrorCode::Conflict
+        | ErrorCode::NotEnrolled
+        | ErrorCode::NoPowerDriver
+        | ErrorCode::PowerOffDisabled
+        | ErrorCode::SecretKeyMissing => StatusCode::CONFLICT,
         // It was there once.
         ErrorCode::ImageReplaced => StatusCode::GONE,
         ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -62,6 +70,13 @@ fn status_of(code: ErrorCode) -> StatusCode {
         ErrorCode::StoreUnavailable | ErrorCode::BrokerUnavailable | ErrorCode::BrokerRefused => {
             StatusCode::SERVICE_UNAVAILABLE
         }
+        // What failed stands behind the coordinator, as a server behind a gateway does.
+        ErrorCode::BmcUnreachable
+        | ErrorCode::BmcUnauthorized
+        | ErrorCode::BmcRefused
+        | ErrorCode::BmcFailed
+        | ErrorCode::BmcBadAnswer => StatusCode::BAD_GATEWAY,
+        ErrorCode::PowerTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::StoreFull => StatusCode::INSUFFICIENT_STORAGE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }

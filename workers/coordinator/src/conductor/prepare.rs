@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use farrier::wire::{ErrorReport, Work};
+use farrier::wire::{Coded as _, ErrorReport, Work};
 
+use super::restart::way;
 use super::{Conductor, Ended};
-use crate::images::Want;
-use crate::store::errands::{Circumstances, Errand, Phase, Restart};
+use crate::driver_info::DriverInfo;
+use crate::images::{HandedOut, Want};
+use crate::store::errands::{Circumstances, Errand, Phase, Prepared};
 
 /// Makes and sends the command, or notes why it cannot be made.
 pub(super) async fn prepare(conductor: &Conductor, errand: Errand) -> Ended {
@@ -16,19 +18,16 @@ pub(super) async fn prepare(conductor: &Conductor, errand: Errand) -> Ended {
         return Ok(Duration::ZERO);
     }
     match command(conductor, circumstances).await {
-        Ok((work, restart)) => {
-            store.dispatch_prepared(errand, work, restart, &conductor.bounds).await?;
-        }
+        Ok(prepared) => drop(store.dispatch_prepared(errand, prepared, &conductor.bounds).await?),
         Err(error) => store.preparation_failed(errand, error).await?,
     }
     Ok(Duration::ZERO)
 }
 
-async fn command(
-    conductor: &Conductor,
-    circumstances: Circumstances,
-) -> Result<(Work, Option<Restart>), ErrorReport> {
-    let restart = None;
-    let spec = conductor.images.prepare(&conductor.store, &circumstances, Want::Reused).await?;
-    Ok((Work::Deploy(Box::new(spec)), restart))
+async fn command(conductor: &Conductor, circumstances: Circumstances) -> Result<Prepared, ErrorReport> {
+    let driver = DriverInfo::read(&circumstances.driver_info).map_err(|error| error.report())?;
+    let restart = way(&driver, circumstances.can_power)?;
+    let HandedOut { spec, expires_at } =
+        conductor.images.hand_out(&conductor.store, &circumstances, Want::Reused).await?;
+    Ok(Prepared { work: Work::Deploy(Box::new(spec)), restart, url_expires_at: expires_at })
 }

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use farrier::broker::Outgoing;
 use farrier::wire::{
     Afterwards, CommandRef, ErrorReport, Event, FreshImageUrls, ImageSource, ImageUrlCommand, JobId, NodeId,
@@ -123,8 +124,8 @@ impl Restart {
     }
 }
 
-/// What an errand must know of its job and node.
-#[derive(Clone, Debug)]
+/// What an errand must know of its job and node. Printed without what may hold secrets.
+#[derive(Clone)]
 pub struct Circumstances {
     /// The node.
     pub node: NodeId,
@@ -146,10 +147,31 @@ pub struct Circumstances {
     pub phase: Option<Phase>,
     /// How the machine is restarted.
     pub restart: Option<Restart>,
-    /// Since when the job is in its state.
-    pub state_since: chrono::DateTime<chrono::Utc>,
     /// The boot that the newest attempt was sent to.
     pub attempt_boot: Option<String>,
+    /// When the URL that the newest attempt has runs out, where it does.
+    pub url_expires_at: Option<DateTime<Utc>>,
+}
+
+impl std::fmt::Debug for Circumstances {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Circumstances")
+            .field("node", &self.node)
+            .field("phase", &self.phase)
+            .field("work", &self.work)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A command that was prepared.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// What the agent shall do.
+    pub work: Work,
+    /// How its machine is restarted after it.
+    pub restart: Option<Restart>,
+    /// When the URL of its image runs out, where it does.
+    pub url_expires_at: Option<DateTime<Utc>>,
 }
 
 impl Store {
@@ -207,7 +229,7 @@ impl Store {
             work: with_properties(job.work(&self.vault)?, from_json(&node.properties)?),
             phase: job.phase.as_deref().map(word).transpose()?,
             restart: job.restart.as_deref().map(word).transpose()?,
-            state_since: super::rows::time(job.state_since),
+            url_expires_at: job.url_expires_at.map(super::rows::time),
             site: node.site,
             rack: node.rack,
             boot_id: node.boot_id,
@@ -253,8 +275,7 @@ impl Store {
     pub async fn dispatch_prepared(
         &self,
         errand: Errand,
-        work: Work,
-        restart: Option<Restart>,
+        prepared: Prepared,
         bounds: &Bounds,
     ) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
@@ -268,7 +289,8 @@ impl Store {
             .fetch_optional(&mut *tx.inner)
             .await?;
         let (Some(boot), Some(job)) = (boot, tx.awaiting(errand).await?) else { return Ok(false) };
-        tx.send_run(&job, &boot, work, restart, bounds).await?;
+        tx.send_run(&job, &boot, prepared.work, prepared.restart, bounds).await?;
+        tx.note_url_end(&job, prepared.url_expires_at).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -290,17 +312,23 @@ impl Store {
         tx.commit().await
     }
 
-    /// Sends the agent of a running job other URLs of its image, or why there are none.
+    /// Sends the agent of a running job other URLs of its image, and notes when they run out; or why there are none.
     ///
     /// # Errors
     /// The store cannot be written.
-    pub async fn send_urls(&self, errand: Errand, answer: FreshImageUrls) -> Result<(), StoreError> {
+    pub async fn send_urls(
+        &self,
+        errand: Errand,
+        answer: FreshImageUrls,
+        url_expires_at: Option<DateTime<Utc>>,
+    ) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         let Some(job) = tx.awaiting(errand).await? else { return Ok(()) };
         sqlx::query("UPDATE jobs SET url_refused = NULL WHERE number = ?")
             .bind(job.number)
             .execute(&mut *tx.inner)
             .await?;
+        tx.note_url_end(&job, url_expires_at).await?;
         if let Some(attempt) = tx.attempt(&job).await? {
             let reference = CommandRef { job: errand.job, command: attempt.command()?, attempt: job.attempt };
             let command = ImageUrlCommand { reference, node: errand.node, answer };
@@ -337,6 +365,15 @@ impl Store {
 }
 
 impl Tx {
+    async fn note_url_end(&mut self, job: &JobRow, at: Option<DateTime<Utc>>) -> Result<(), StoreError> {
+        sqlx::query("UPDATE jobs SET url_expires_at = ? WHERE number = ?")
+            .bind(at.map(|at| at.timestamp_micros()))
+            .bind(job.number)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
     async fn awaiting(&mut self, errand: Errand) -> Result<Option<JobRow>, StoreError> {
         match self.job(&errand.job.to_string()).await? {
             Some(job) if job.awaits(errand.kind)? => Ok(Some(job)),

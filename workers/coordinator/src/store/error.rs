@@ -2,6 +2,7 @@
 
 use farrier::wire::{Coded, ErrorCode};
 
+use crate::driver_info::BadDriverInfo;
 use crate::vault::{KeyMissing, Unreadable};
 
 /// Why the store did not do what it was asked.
@@ -18,6 +19,12 @@ pub enum StoreError {
     UnknownJob {
         /// What was asked for.
         job: String,
+    },
+    /// There is no such entry in the catalogue.
+    #[error("the image {image} is not registered; `farrier image list` shows those that are")]
+    UnknownImage {
+        /// What was asked for.
+        image: uuid::Uuid,
     },
     /// The node has not been enrolled.
     #[error("node {node} was discovered but not enrolled, and takes no jobs; enrol it first")]
@@ -45,6 +52,9 @@ pub enum StoreError {
         /// What was expected and found.
         reason: String,
     },
+    /// The driver info that a node would have does not fit.
+    #[error(transparent)]
+    BadDriverInfo(#[from] BadDriverInfo),
     /// What was given for a secret is what is shown in its place.
     #[error(
         "the field `{field}` does not fit: this is not the secret but what is shown in its place; give the secret itself, or leave \
@@ -88,9 +98,11 @@ impl Coded for StoreError {
         match self {
             Self::UnknownNode { .. } => ErrorCode::UnknownNode,
             Self::UnknownJob { .. } => ErrorCode::UnknownJob,
+            Self::UnknownImage { .. } => ErrorCode::ImageNotFound,
             Self::NotEnrolled { .. } => ErrorCode::NotEnrolled,
             Self::NotInspected { .. } => ErrorCode::NotFound,
             Self::Conflict { .. } => ErrorCode::Conflict,
+            Self::BadDriverInfo(error) => error.code(),
             Self::BadField { .. } | Self::StandIn { .. } => ErrorCode::BadSchema,
             Self::SecretKeyMissing { why, .. } => why.code(),
             Self::SecretUnreadable { why, .. } => why.code(),
@@ -100,6 +112,9 @@ impl Coded for StoreError {
     }
 
     fn report(&self) -> farrier::wire::ErrorReport {
+        if let Self::BadDriverInfo(error) = self {
+            return error.report();
+        }
         let mut report = farrier::wire::ErrorReport::new(self.code(), self.to_string());
         match self {
             Self::BadField { field, .. } => report.field = Some((*field).to_owned()),

@@ -9,6 +9,7 @@ use sqlx::{QueryBuilder, Sqlite};
 use super::outbox::Item;
 use super::rows::{NODES, NodeRow, from_json, id, json, time};
 use super::{Store, StoreError, Tx, driver_secrets};
+use crate::driver_info::DriverInfo;
 
 /// Which nodes to list.
 #[derive(Clone, Debug, Default)]
@@ -97,6 +98,7 @@ impl Nodes<'_> {
         let NodeCreate { id: node_id, name, site, rack, driver_info, properties } = node;
         check_place(site.as_deref(), rack.as_deref())?;
         check_name(name.as_deref())?;
+        DriverInfo::read(&driver_info)?;
         let driver_info = driver_secrets::seal(&self.store.vault, &node_id.to_string(), driver_info)?;
         let mut tx = self.store.begin().await?;
         let found = tx.node(&node_id.to_string()).await?;
@@ -144,12 +146,17 @@ impl Nodes<'_> {
         let node_id = row.id()?;
         tx.require_free_name(node_id, change.name.as_deref()).await?;
         let mut driver_info = row.driver_info()?;
+        let told_how_to_reach_it = !change.driver_info.is_empty();
         for (key, value) in driver_secrets::seal(&tx.vault, &row.id, change.driver_info)? {
             if value.is_null() {
                 driver_info.remove(&key);
             } else {
                 driver_info.insert(key, value);
             }
+        }
+        if told_how_to_reach_it {
+            // The whole is read: what a change leaves alone may not go with what it brings.
+            DriverInfo::read(&driver_secrets::open(&tx.vault, &row.id, driver_info.clone())?)?;
         }
         sqlx::query(
             "UPDATE nodes SET name = coalesce(?2, name), site = coalesce(?3, site), rack = coalesce(?4, rack), \

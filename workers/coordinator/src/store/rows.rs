@@ -173,6 +173,7 @@ pub(super) struct JobRow {
     pub(super) failed_preparations: u32,
     pub(super) restart: Option<String>,
     pub(super) url_refused: Option<i64>,
+    pub(super) url_expires_at: Option<i64>,
     node_name: Option<String>,
     pub(super) node_site: String,
     pub(super) node_rack: String,

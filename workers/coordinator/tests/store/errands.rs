@@ -5,7 +5,7 @@ use farrier::wire::report::Output;
 use farrier::wire::{
     Afterwards, Command, ErrorCode, ErrorReport, FreshImageUrls, ImageUrlWanted, JobId, Outcome,
 };
-use farrier_coordinator::store::errands::{ErrandKind, Phase, Restart};
+use farrier_coordinator::store::errands::{ErrandKind, Phase, Prepared, Restart};
 use serde_json::{Value, json};
 
 use crate::lab::{Agent, BOUNDS, Lab, as_submitted};
@@ -59,7 +59,8 @@ async fn a_command_that_was_prepared_too_long_is_not_sent() {
     let job = lab.submit(deploy("n1")).await.id;
     let errand = lab.errand(ErrandKind::Prepare).await;
     let work = as_submitted(lab.store.circumstances(errand).await.unwrap().unwrap().work);
-    let send = async || lab.store.dispatch_prepared(errand, work.clone(), None, &BOUNDS).await.unwrap();
+    let prepared = Prepared { work, restart: None, url_expires_at: None };
+    let send = async || lab.store.dispatch_prepared(errand, prepared.clone(), &BOUNDS).await.unwrap();
 
     lab.after(36).await;
     assert!(!send().await, "its agent is gone");
@@ -194,8 +195,9 @@ async fn a_refused_url_is_answered_once_and_only_to_the_command_that_runs() {
     let errand = lab.errand(ErrandKind::Refresh).await;
     let url = || "http://images/i.raw?fresh".parse().unwrap();
     let made = || FreshImageUrls::Made { image_source: url(), image_mirrors: Vec::new() };
-    lab.store.send_urls(errand, made()).await.unwrap();
-    lab.store.send_urls(errand, made()).await.unwrap();
+    let end = "2030-01-01T00:00:00Z".parse().unwrap();
+    lab.store.send_urls(errand, made(), Some(end)).await.unwrap();
+    lab.store.send_urls(errand, made(), None).await.unwrap();
     let answers: Vec<_> = lab
         .commands()
         .await
@@ -207,6 +209,7 @@ async fn a_refused_url_is_answered_once_and_only_to_the_command_that_runs() {
     assert_eq!(answers[0].answer, made());
 
     lab.hear(&wanted(&agent)).await;
+    assert_eq!(lab.store.circumstances(errand).await.unwrap().unwrap().url_expires_at, Some(end));
     lab.hear(&agent.result(
         command.reference,
         Outcome::Failed,

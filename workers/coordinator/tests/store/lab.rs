@@ -13,7 +13,7 @@ use farrier::wire::{
     StepProgress, Verb, Work,
 };
 use farrier_coordinator::feed::Feed;
-use farrier_coordinator::store::errands::{Errand, ErrandKind, Restart};
+use farrier_coordinator::store::errands::{Errand, ErrandKind, Prepared, Restart};
 use farrier_coordinator::store::outbox::Item;
 use farrier_coordinator::store::{Bounds, Rules, Store};
 use farrier_coordinator::vault::Vault;
@@ -164,7 +164,8 @@ impl Lab {
         let errand = self.errand(ErrandKind::Prepare).await;
         let circumstances = self.store.circumstances(errand).await.unwrap().unwrap();
         let work = as_submitted(circumstances.work);
-        assert!(self.store.dispatch_prepared(errand, work, restart, &BOUNDS).await.unwrap());
+        let prepared = Prepared { work, restart, url_expires_at: None };
+        assert!(self.store.dispatch_prepared(errand, prepared, &BOUNDS).await.unwrap());
         self.commands().await.into_iter().rev().find_map(as_run).expect("the command is in the outbox")
     }
 

@@ -6,5 +6,6 @@ mod errands;
 mod full;
 mod jobs;
 mod lab;
+mod secrets;
 mod temp_urls;
 mod words;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use farrier::config::ConfigError;
 use farrier::wire::{HttpUrl, ImageDownloadSource};
@@ -13,6 +14,9 @@ use super::AllowedPaths;
 const DEFAULT_CACHE_BYTES: u64 = 20 << 30;
 const DEFAULT_DOWNLOADS: usize = 20;
 const MOST_DOWNLOADS: usize = 1000;
+const DEFAULT_POWER_STATE_RETRIES: u32 = 6;
+const DEFAULT_POWER_STATE_INTERVAL: u32 = 5;
+const LONGEST_OFF: Duration = Duration::from_secs(3600);
 
 /// The table `[conductor]`.
 #[derive(Debug, Default, Deserialize)]
@@ -46,9 +50,34 @@ pub struct DeploySettings {
 pub struct AgentSettings {
     /// Where agents fetch images from, unless the job or the node says.
     image_download_source: Option<ImageDownloadSource>,
+    /// How often it is looked again whether an agent has powered its machine off, before the management controller does [default: 6].
+    post_deploy_get_power_state_retries: Option<u32>,
+    /// Seconds before each time [default: 5].
+    post_deploy_get_power_state_retry_interval: Option<u32>,
 }
 
 impl AgentSettings {
+    /// How long an agent may take to power its machine off.
+    ///
+    /// # Errors
+    /// It is longer than an hour.
+    pub fn off_within(&self) -> Result<Duration, ConfigError> {
+        let retries = self.post_deploy_get_power_state_retries.unwrap_or(DEFAULT_POWER_STATE_RETRIES);
+        let interval =
+            self.post_deploy_get_power_state_retry_interval.unwrap_or(DEFAULT_POWER_STATE_INTERVAL);
+        let within = Duration::from_secs(u64::from(retries) * u64::from(interval));
+        if within > LONGEST_OFF {
+            return Err(ConfigError::setting(
+                "agent.post_deploy_get_power_state_retries",
+                format!(
+                    "{retries} times post_deploy_get_power_state_retry_interval are {} s, expected an hour at most",
+                    within.as_secs()
+                ),
+            ));
+        }
+        Ok(within)
+    }
+
     /// Where agents fetch images from, unless the job or the node says.
     #[must_use]
     pub fn image_download_source(&self) -> ImageDownloadSource {
