@@ -90,7 +90,7 @@ impl RedfishEmulator {
         let log = fs::read_to_string(&self.log).context("cannot read the log of the Redfish service")?;
         let request = |line: &str| {
             let (_, rest) = line.split_once("] \"")?;
-            Some(rest.trim_end_matches(" -").replace('"', ""))
+            Some(without_colours(rest).trim_end_matches(" -").replace('"', ""))
         };
         Ok(log.lines().filter_map(request).collect())
     }
@@ -161,6 +161,13 @@ fn start_on(
     let process = Process::spawn_to(&command, &File::create(&log)?)?;
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     Ok(RedfishEmulator { process, address, scheme, systems, log })
+}
+
+/// Statuses other than 200 are in colours: `ESC [ ... m`.
+fn without_colours(text: &str) -> String {
+    let mut pieces = text.split('\x1b');
+    let first = pieces.next().unwrap_or_default().to_owned();
+    first + &pieces.filter_map(|piece| piece.split_once('m')).map(|(_, rest)| rest).collect::<String>()
 }
 
 /// The digest of a password, by the library that the emulator checks it with.

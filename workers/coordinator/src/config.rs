@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use crate::images::swift::{Glance, GlanceSettings};
+use crate::power::{PowerSettings, PowerTable};
 use crate::vault::{Vault, keys};
 
 /// Where the API listens unless told otherwise.
@@ -46,6 +47,8 @@ pub struct Config {
     pub accept: Duration,
     /// How log lines look.
     pub log_format: log::Format,
+    /// How management controllers are waited for.
+    pub power: PowerSettings,
     /// Where images are in Swift.
     pub glance: Option<Glance>,
 }
@@ -110,6 +113,9 @@ struct Settings {
     /// How log lines look [default: text]
     #[arg(long, env = "FARRIER_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<log::Format>,
+    /// How management controllers are waited for: a table, for the file alone.
+    #[arg(skip)]
+    power: Option<PowerTable>,
     /// Where images are in Swift: a table, for the file alone.
     #[arg(skip)]
     glance: Option<GlanceSettings>,
@@ -127,6 +133,7 @@ layer!(Settings {
     lease_seconds,
     accept_seconds,
     log_format,
+    power,
     glance,
 });
 
@@ -201,6 +208,7 @@ impl Settings {
             lease: seconds("lease_seconds", self.lease_seconds, DEFAULT_LEASE_SECONDS)?,
             accept: seconds("accept_seconds", self.accept_seconds, DEFAULT_ACCEPT_SECONDS)?,
             log_format: self.log_format.unwrap_or_default(),
+            power: self.power.unwrap_or_default().check()?,
             glance: self.glance.map(GlanceSettings::check).transpose()?,
         })
     }

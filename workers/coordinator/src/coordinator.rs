@@ -12,6 +12,7 @@ use crate::conductor::{self, Conductor};
 use crate::config::Config;
 use crate::feed::Feed;
 use crate::images::Images;
+use crate::power::Power;
 use crate::store::{Bounds, Rules, Store};
 use crate::{gauges, inbox, intake, relay, scheduler};
 
@@ -40,7 +41,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let conductor = Conductor { store: store.clone(), images: Images::default(), bounds };
     parts.spawn(conductor::run(conductor, broker.clone()));
     parts.spawn(gauges::run(store.clone()));
-    let api = Api { store: store.clone(), feed, broker: broker.clone(), metrics, shutdown: shutdown.clone() };
+    let power = Power::new(config.power);
+    let api = Api {
+        store: store.clone(),
+        feed,
+        broker: broker.clone(),
+        power: power.clone(),
+        metrics,
+        shutdown: shutdown.clone(),
+    };
     let mut serving = tokio::spawn(api::serve(listener, api, config.token));
 
     let fault = tokio::select! {
@@ -56,6 +65,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     // What was not acknowledged comes again, and what was not sent stands in the outbox.
     broker.close().await;
     parts.shutdown().await;
+    power.close().await;
     store.close().await;
     match fault {
         Some(fault) => bail!("{fault}; this is a fault in Farrier"),

@@ -10,6 +10,7 @@ mod health;
 mod jobs;
 mod nodes;
 mod openapi;
+mod power;
 mod problem;
 mod query;
 
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 pub use openapi::openapi;
 
 use crate::feed::Feed;
+use crate::power::Power;
 use crate::store::Store;
 
 /// How long requests that are being answered may take after the server was told to stop.
@@ -49,6 +51,8 @@ pub struct Api {
     pub feed: Feed,
     /// The broker, for dead letters and readiness.
     pub broker: Broker,
+    /// The power of nodes.
+    pub power: Power,
     /// The metrics.
     pub metrics: PrometheusHandle,
     /// Ends the server and the event streams.
@@ -66,6 +70,7 @@ pub fn router(api: Api, token: Option<SecretString>) -> Router {
 
 fn routes(guard: auth::Guard) -> ApiRouter<Api> {
     nodes::routes()
+        .merge(power::routes())
         .merge(jobs::routes())
         .merge(events::routes())
         .merge(dead::routes())
