@@ -1,2 +1,6 @@
 //! Direct deploy: image URLs, proxies and power, against real Swift, Squid, nginx and management controllers.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod promise;
+mod swift;
+mod swift_lab;
