@@ -1,5 +1,6 @@
 //! A message on its way to the broker, and one that came from it.
 
+use std::fmt;
 use std::time::Duration;
 
 use lapin::options::{BasicAckOptions, BasicNackOptions};
@@ -18,8 +19,8 @@ use crate::wire::{
 /// An acknowledgement only has to leave this process.
 const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A message to publish. It may be stored and published later.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A message to publish. It may be stored and published later. Printed without its body, which may hold secrets.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outgoing {
     /// The exchange; empty for the default one.
     pub exchange: String,
@@ -99,6 +100,19 @@ impl Outgoing {
     }
 }
 
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("exchange", &self.exchange)
+            .field("routing_key", &self.routing_key)
+            .field("kind", &self.kind)
+            .field("message_id", &self.message_id)
+            .field("correlation_id", &self.correlation_id)
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// `result` for `dev.farrier.event.result.v1`; the whole type where it is not made like that.
 fn event_name(kind: &str) -> &str {
     kind.strip_prefix("dev.farrier.event.")
@@ -107,8 +121,7 @@ fn event_name(kind: &str) -> &str {
 }
 
 /// A message from a queue. The broker keeps it until it is acknowledged; one that is dropped comes again when its
-/// subscription ends.
-#[derive(Debug)]
+/// subscription ends. Printed without its body, which may hold secrets.
 pub struct Delivery {
     /// The body.
     pub body: Vec<u8>,
@@ -130,6 +143,19 @@ pub struct Delivery {
     pub redelivered: bool,
     pub(super) properties: BasicProperties,
     acker: Acker,
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("exchange", &self.exchange)
+            .field("routing_key", &self.routing_key)
+            .field("kind", &self.kind)
+            .field("message_id", &self.message_id)
+            .field("correlation_id", &self.correlation_id)
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Delivery {
@@ -228,6 +254,17 @@ mod tests {
         assert_eq!(out.exchange, EVENTS);
         assert_eq!(out.routing_key, format!("log.iad1.r12.{}", origin.node));
         assert!(!out.mandatory, "telemetry may be dropped");
+    }
+
+    #[test]
+    fn a_message_is_printed_without_its_body() {
+        let log = Log { origin: origin(), level: "info".into(), message: "hunter2".into(), command: None };
+        let out = Outgoing::agent_event(&Event::new("/agents/x", "x", log), &origin());
+        let printed = format!("{out:?}");
+        assert!(
+            printed.contains(&out.message_id) && !printed.contains(&format!("{:?}", out.body)),
+            "{printed}"
+        );
     }
 
     #[test]

@@ -77,7 +77,7 @@ async fn watched(
     let mut terminate = listen(SignalKind::terminate())?;
     let cancel = CancellationToken::new();
     let (progress, mut shown) = watch::channel(None);
-    let context = Context { access, images, cancel: cancel.clone(), progress };
+    let context = Context { access, images, flush: false, cancel: cancel.clone(), progress };
     let mut handler = tokio::spawn(async move { carry_out(&work, &context).await });
     loop {
         tokio::select! {

@@ -18,6 +18,11 @@ const RAMDISK_WORDS: [&str; 2] = ["farrier.ramdisk", "farrier.ramdisk=1"];
 #[derive(Clone, Debug)]
 pub struct Access(Scope);
 
+/// Says that this process has the machine for itself: it stands in a RAM disk of Farrier's and was given the disks of the machine.
+/// Only [`Access::whole_machine`] makes one.
+#[derive(Clone, Copy, Debug)]
+pub struct WholeMachine(());
+
 #[derive(Clone, Debug)]
 enum Scope {
     /// Every disk of the machine.
@@ -52,6 +57,12 @@ impl Access {
     #[must_use]
     pub fn is_ramdisk(&self) -> bool {
         matches!(self.0, Scope::Ramdisk)
+    }
+
+    /// Whether this process has the machine for itself, and may switch it off.
+    #[must_use]
+    pub fn whole_machine(&self) -> Option<WholeMachine> {
+        self.is_ramdisk().then_some(WholeMachine(()))
     }
 
     /// The disks that are there now. Blocks.
@@ -155,7 +166,7 @@ mod tests {
             return;
         }
         let access = Access::detect(Vec::new()).unwrap();
-        assert!(!Access::in_ramdisk() && !access.is_ramdisk());
+        assert!(!Access::in_ramdisk() && !access.is_ramdisk() && access.whole_machine().is_none());
         assert!(access.disks().unwrap().is_empty());
         let error = access.check_destructive().unwrap_err();
         assert_eq!(error.code(), ErrorCode::NoLabDisks);

@@ -17,7 +17,7 @@ mod table;
 mod usage;
 mod verify;
 
-pub use access::Access;
+pub use access::{Access, WholeMachine};
 pub use duplicates::{Duplicates, find_duplicates};
 pub use erase::erase;
 pub use error::DiskError;

@@ -20,17 +20,19 @@ pub(super) const STEPS: usize = 3;
 const REREAD_TRIES: usize = 25;
 const REREAD_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
+/// Gives the disk that was written, still open.
 pub(super) async fn deploy(
     spec: &DeploySpec,
     steps: &mut Steps<'_>,
     output: &mut Option<Output>,
-) -> Result<(), HandlerError> {
+) -> Result<Arc<OpenDisk>, HandlerError> {
     let context = steps.context();
     let chosen = steps.run("choose_root_device", async |_| choose(spec, &context.access).await).await?;
     let (open, written) =
         steps.run("write_image", async |meter| write(spec, &chosen, context, &meter).await).await?;
     // A whole and verified image is on the disk. To stop now would only leave open what became of it.
-    let verified = steps.finish("verify_partitions", async |_| verify(open, &context.access).await).await?;
+    let verified =
+        steps.finish("verify_partitions", async |_| verify(Arc::clone(&open), &context.access).await).await?;
     *output = Some(Output::Deploy(Box::new(DeployReport {
         root_device: chosen.identity(),
         image_source: spec.image_source.to_string(),
@@ -44,7 +46,7 @@ pub(super) async fn deploy(
         duplicates: verified.duplicates.found,
         unexamined: verified.duplicates.unexamined,
     })));
-    Ok(())
+    Ok(open)
 }
 
 async fn choose(spec: &DeploySpec, access: &Access) -> Result<Disk, HandlerError> {

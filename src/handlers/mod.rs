@@ -3,6 +3,7 @@
 mod clean;
 mod deploy;
 mod error;
+mod flush;
 mod inspect;
 mod noop;
 mod steps;
@@ -31,20 +32,30 @@ pub struct Finished {
 /// # Panics
 /// When a handler does: whoever runs it on a task of its own reports that.
 pub async fn carry_out(work: &Work, context: &Context) -> Finished {
-    let mut steps = Steps::new(context, work.verb(), step_count(work));
+    let mut steps = Steps::new(context, work.verb(), step_count(work) + usize::from(context.flush));
     let mut output = None;
-    let result = match work {
-        Work::Inspect(_) => inspect::inspect(&mut steps, &mut output).await,
-        Work::Clean(spec) => clean::clean(spec, &mut steps, &mut output).await,
-        Work::Deploy(spec) => deploy::deploy(spec, &mut steps, &mut output).await,
-        Work::Noop(_) => noop::noop(&mut steps, &mut output).await,
-    };
+    let result = do_and_flush(work, &mut steps, &mut output).await;
     let outcome = match &result {
         Ok(()) => Outcome::Succeeded,
         Err(error) if error.is_cancelled() => Outcome::Cancelled,
         Err(_) => Outcome::Failed,
     };
     Finished { outcome, error: result.err().map(|error| error.report()), steps: steps.into_reports(), output }
+}
+
+async fn do_and_flush(
+    work: &Work,
+    steps: &mut Steps<'_>,
+    output: &mut Option<Output>,
+) -> Result<(), HandlerError> {
+    let mut written = None;
+    match work {
+        Work::Inspect(_) => inspect::inspect(steps, output).await?,
+        Work::Clean(spec) => clean::clean(spec, steps, output).await?,
+        Work::Deploy(spec) => written = Some(deploy::deploy(spec, steps, output).await?),
+        Work::Noop(_) => noop::noop(steps, output).await?,
+    }
+    if steps.context().flush { flush::flush(written, steps).await } else { Ok(()) }
 }
 
 fn step_count(work: &Work) -> usize {

@@ -21,6 +21,8 @@ pub struct Context {
     pub access: Access,
     /// How images are fetched, and which are taken.
     pub images: image::Settings,
+    /// Whether all is to be on the media before it is said to have succeeded: the power will be switched then.
+    pub flush: bool,
     /// Cancelled when it shall stop.
     pub cancel: CancellationToken,
     /// Where it shows how far it is.

@@ -8,6 +8,7 @@ use reqwest::StatusCode;
 
 use super::decode::{Container, ImageKind, Qcow2Flaw};
 use super::digest::BadChecksumFile;
+use super::fresh::NoFreshUrl;
 use crate::meter::Cancelled;
 use crate::partition_table::Problem;
 use crate::wire::{Coded, Digest, DigestAlgorithm, ErrorCode, ImageFormat, ImageUrl, ProxyUrl};
@@ -105,6 +106,19 @@ pub enum ImageError {
         url: Box<ImageUrl>,
         /// The status.
         status: StatusCode,
+    },
+
+    /// The URL has run out, and there is no other one.
+    #[error(
+        "the server of {url} answered {status}: the URL has probably run out, and there is no fresh one; give it a longer time (swift_temp_url_duration), or look at why none is made"
+    )]
+    UrlExpired {
+        /// What was to be fetched.
+        url: Box<ImageUrl>,
+        /// The status.
+        status: StatusCode,
+        /// Why there is no fresh one.
+        source: NoFreshUrl,
     },
 
     /// A status that may pass.
@@ -366,6 +380,24 @@ pub enum ImageError {
         source: io::Error,
     },
 
+    /// It has more bytes than may be kept.
+    #[error("{url} has more than the {most} bytes for which there is room")]
+    NoRoom {
+        /// What was to be fetched.
+        url: Box<ImageUrl>,
+        /// For how many there is room.
+        most: u64,
+    },
+
+    /// The file in which it is kept cannot be written.
+    #[error("cannot write the file in which {url} is kept")]
+    Keep {
+        /// What was to be fetched.
+        url: Box<ImageUrl>,
+        /// Why.
+        source: io::Error,
+    },
+
     /// Not the image of a disk like the one at hand.
     #[error("{url} {problem}")]
     Layout {
@@ -450,7 +482,8 @@ impl ImageError {
     }
 
     /// Whether the same request may succeed at the same server in a while.
-    pub(super) fn may_pass(&self) -> bool {
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
         matches!(
             self,
             Self::Connect { .. } | Self::Unavailable { .. } | Self::Truncated { .. } | Self::Stalled { .. }
@@ -458,7 +491,8 @@ impl ImageError {
     }
 
     /// How long the server asks to be left alone.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Unavailable { retry_after, .. } => *retry_after,
             _ => None,
@@ -473,6 +507,7 @@ impl Coded for ImageError {
             Self::Client { .. } | Self::BadPem { .. } | Self::BadHeader { .. } => ErrorCode::BadConfig,
             Self::Connect { .. } | Self::Untrusted { .. } => ErrorCode::HttpConnect,
             Self::Redirect { .. } | Self::Status { .. } | Self::ProxyRefused { .. } => ErrorCode::HttpStatus,
+            Self::UrlExpired { source, .. } => source.code(),
             Self::Encoded { .. } => ErrorCode::ImageUnsupported,
             Self::NoRanges { .. } => ErrorCode::ImageNeedsSpool,
             Self::StartOver { code, .. } => *code,
@@ -501,6 +536,11 @@ impl Coded for ImageError {
             Self::ChecksumFile { .. } => ErrorCode::ChecksumFile,
             Self::NeedsSpool { .. } => ErrorCode::ImageNeedsSpool,
             Self::Spool { .. } => ErrorCode::FileUnreadable,
+            Self::NoRoom { .. } => ErrorCode::ImageCacheFull,
+            Self::Keep { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                ErrorCode::ImageCacheFull
+            }
+            Self::Keep { .. } => ErrorCode::DeviceIo,
             Self::NotBootable { .. } | Self::Layout { .. } => ErrorCode::ImageNotBootable,
             Self::Qcow2 { flaw, .. } => flaw.code(),
             Self::DigestMismatch { .. } => ErrorCode::DigestMismatch,

@@ -8,7 +8,9 @@
 mod buffer;
 mod decode;
 mod digest;
+mod download;
 mod error;
+mod fresh;
 mod options;
 mod pipeline;
 mod request;
@@ -21,10 +23,12 @@ mod write;
 #[cfg(any(test, fuzzing))]
 pub(crate) use decode::qcow2::memory::fuzz as fuzz_qcow2;
 pub use decode::{Compression, Container, ImageKind, Qcow2Flaw, Table};
-pub use digest::{BadChecksumFile, find_in_checksum_file};
+pub use digest::{BadChecksumFile, expected_digest, find_in_checksum_file};
+pub use download::{Download, Downloaded};
 pub use error::ImageError;
+pub use fresh::{FreshUrls, NoFreshUrl};
 pub use options::ImageOptions;
 pub use pipeline::{Written, write};
 pub use request::{Connection, Image, Limits, Policy, Proxies, Settings, Spool};
-pub use source::LastGood;
+pub use source::{Head, LastGood, head};
 pub use write::{Target, withdraw};

@@ -9,6 +9,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::buffer::{Buffer, Pool};
 use super::decode::{self, Plan, qcow2};
 use super::digest::{self, Expected};
+use super::fresh::Urls;
 use super::source::Source;
 use super::write::{self as writing, Disk, Uncommitted, as_u64, layout};
 use super::{Image, ImageError, Limits, Settings, Target, spool};
@@ -72,10 +73,11 @@ pub async fn write(
     let began = Instant::now();
     let expected = or_cancelled(meter, Expected::of(image, settings)).await?;
     let disk = Arc::new(Disk::new(target));
-    let mut pass = Pass { image, expected, disk: &disk, settings, meter, began, may_splice: true };
+    let urls = Urls::of(image, settings);
+    let mut pass = Pass { image, urls, expected, disk: &disk, settings, meter, began, may_splice: true };
     let mut begun = 1;
     loop {
-        match pass.run().await {
+        match Box::pin(pass.run()).await {
             Err(Fault { error, again }) if again != Again::No && begun < PASSES => {
                 tracing::warn!(%error, "the image is begun again");
                 pass.may_splice &= again != Again::Unspliced;
@@ -89,6 +91,8 @@ pub async fn write(
 /// An image on its way through the stages, from its first byte to its last.
 struct Pass<'a> {
     image: &'a Image,
+    /// Fresh ones that one pass was given serve the next one as well.
+    urls: Urls,
     expected: Expected,
     disk: &'a Arc<Disk>,
     settings: &'a Settings,
@@ -166,7 +170,7 @@ impl Pass<'_> {
             deadline: self.settings.limits.deadline.saturating_sub(self.began.elapsed()),
             ..self.settings.limits
         };
-        let mut source = Source::open(self.image, &limits, &self.settings.last_good).await?;
+        let mut source = Source::open(self.image, &self.urls, &limits, &self.settings.last_good).await?;
         if !self.may_splice {
             source.forbid_splicing();
         }

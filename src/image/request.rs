@@ -1,10 +1,12 @@
 //! What to fetch and how: everything is data of the request, nothing is taken from the process environment.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
+use super::fresh::FreshUrls;
 use super::source::LastGood;
 use crate::wire::{Checksum, ImageFormat, ImageUrl, NoProxy, ProxyUrl, Secret};
 
@@ -51,6 +53,8 @@ pub struct Settings {
     pub connection: Connection,
     /// Which servers have delivered last.
     pub last_good: LastGood,
+    /// Who is asked for URLs in the place of those that have run out. Nobody by default.
+    pub fresh_urls: Option<Arc<dyn FreshUrls>>,
 }
 
 /// How servers are reached: the same way for the image, its mirrors and the checksum file.
@@ -105,6 +109,10 @@ pub struct Limits {
     pub backoff: Duration,
     /// The longest wait between two tries. A `Retry-After` longer than this ends the tries at that server.
     pub backoff_max: Duration,
+    /// Until a URL has come in the place of one that has run out.
+    pub fresh_url_wait: Duration,
+    /// How many are asked for while one image is fetched.
+    pub fresh_urls: u32,
 }
 
 impl Default for Limits {
@@ -116,6 +124,8 @@ impl Default for Limits {
             tries: 8,
             backoff: Duration::from_secs(1),
             backoff_max: Duration::from_secs(60),
+            fresh_url_wait: Duration::from_secs(120),
+            fresh_urls: 8,
         }
     }
 }

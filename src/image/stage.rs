@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 use super::buffer::{Buffer, Pool};
 use super::decode::{self, Plan, Sink, qcow2};
 use super::digest::{Expected, Hasher};
+use super::fresh::Urls;
 use super::pipeline::{QUEUED, feed, first_of};
 use super::source::Source;
 use super::write::{self as writing, Disk};
@@ -114,7 +115,8 @@ async fn staged<T: Send + 'static>(
 
 async fn open(url: &ImageUrl) -> Result<Source, ImageError> {
     let settings = Settings::default();
-    Source::open(&Image::new(url.clone(), None), &settings.limits, &settings.last_good).await
+    let image = Image::new(url.clone(), None);
+    Source::open(&image, &Urls::of(&image, &settings), &settings.limits, &settings.last_good).await
 }
 
 async fn plan(url: &ImageUrl) -> Result<Plan, ImageError> {

@@ -1,10 +1,13 @@
 //! What the coordinator's HTTP API takes and gives, shared by it and the `farrier` command.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use super::catalogue::{Image, ImageEntry};
 use super::event::{AgentState, JobChanged, Running, StepProgress};
 use super::inventory::Inventory;
 use super::job::RetryPolicy;
@@ -49,7 +52,8 @@ pub struct Node {
     pub rack: String,
     /// Whether it may be commanded.
     pub enrolment: Enrolment,
-    /// What is known about reaching and treating it, in Ironic's key names.
+    /// What is known about reaching and treating it, in Ironic's key names. Secrets are shown as `******`, proxies without their
+    /// credentials.
     pub driver_info: Map<String, Value>,
     /// What is known about the machine itself.
     pub properties: NodeProperties,
@@ -84,8 +88,8 @@ pub struct NodeAgent {
     pub alive: bool,
 }
 
-/// `POST /v1/nodes`: enrols a node, or one that was discovered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// `POST /v1/nodes`: enrols a node, or one that was discovered. Printed without its driver info, which may hold secrets.
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NodeCreate {
     /// Its UUID.
@@ -107,8 +111,8 @@ pub struct NodeCreate {
     pub properties: NodeProperties,
 }
 
-/// `PATCH /v1/nodes/{node}`: what is absent stays as it is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// `PATCH /v1/nodes/{node}`: what is absent stays as it is. Printed without its driver info, which may hold secrets.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NodeChange {
     /// A new name.
@@ -128,6 +132,33 @@ pub struct NodeChange {
     pub properties: Option<NodeProperties>,
 }
 
+impl fmt::Debug for NodeCreate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, name, site, rack, driver_info, properties } = self;
+        f.debug_struct("NodeCreate")
+            .field("id", id)
+            .field("name", name)
+            .field("site", site)
+            .field("rack", rack)
+            .field("driver_info", &driver_info.keys())
+            .field("properties", properties)
+            .finish()
+    }
+}
+
+impl fmt::Debug for NodeChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, site, rack, driver_info, properties } = self;
+        f.debug_struct("NodeChange")
+            .field("name", name)
+            .field("site", site)
+            .field("rack", rack)
+            .field("driver_info", &driver_info.keys())
+            .field("properties", properties)
+            .finish()
+    }
+}
+
 /// The states of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -142,6 +173,8 @@ pub enum JobState {
     Interrupted,
     /// The agent has been told to stop.
     Cancelling,
+    /// The agent is done; the machine is restarted into what was deployed.
+    Finishing,
     /// Done.
     Succeeded,
     /// Given up.
@@ -161,6 +194,7 @@ impl JobState {
         Self::Running,
         Self::Interrupted,
         Self::Cancelling,
+        Self::Finishing,
         Self::Succeeded,
         Self::Failed,
         Self::Cancelled,
@@ -175,6 +209,7 @@ impl JobState {
             Self::Running => "running",
             Self::Interrupted => "interrupted",
             Self::Cancelling => "cancelling",
+            Self::Finishing => "finishing",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
@@ -189,8 +224,8 @@ impl JobState {
     }
 }
 
-impl std::fmt::Display for JobState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
@@ -198,7 +233,8 @@ impl std::fmt::Display for JobState {
 /// What a job waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Wait {
-    /// For what: `agent`, `node_busy`, `backoff`, `accepted`, `heartbeat`, `cancelled`.
+    /// For what: `agent`, `node_busy`, `backoff`, `image`, `accepted`, `heartbeat`, `cancelled`, `power_off`, `boot_device`, `power_on`,
+    /// `agent_gone`.
     pub reason: String,
     /// Since when.
     pub since: DateTime<Utc>,
@@ -309,7 +345,7 @@ pub struct DeadLetter {
     pub user_id: Option<String>,
     /// When it was put aside.
     pub at: Option<DateTime<Utc>>,
-    /// The message; bytes that are not UTF-8 are replaced.
+    /// The message; bytes that are not UTF-8 are replaced, and secrets in JSON are hidden.
     pub body: String,
 }
 
@@ -402,4 +438,21 @@ pub struct Problem {
     /// The field at fault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_request_about_a_node_is_printed_without_its_secrets() {
+        let driver_info = json!({"redfish_password": "hunter2"});
+        let create = json!({"id": NodeId::new(), "name": "n1", "driver_info": driver_info});
+        let create: NodeCreate = serde_json::from_value(create).unwrap();
+        let change: NodeChange = serde_json::from_value(json!({"driver_info": driver_info})).unwrap();
+        let printed = format!("{create:?} {change:?}");
+        assert!(printed.contains("redfish_password") && !printed.contains("hunter2"), "{printed}");
+    }
 }

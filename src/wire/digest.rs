@@ -7,6 +7,8 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::DecodeError;
+
 /// An algorithm that makes digests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -175,6 +177,28 @@ impl fmt::Display for Digest {
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// The digest that stands in two fields, its algorithm and its hex digits; nothing where both are absent. `fields` are their names.
+pub(super) fn digest_of_pair(
+    pair: (Option<DigestAlgorithm>, Option<&str>),
+    fields: (&str, &str),
+) -> Result<Option<Digest>, DecodeError> {
+    let bad = |field: &str, reason: String| Err(DecodeError::Schema { field: field.into(), reason });
+    let missing = |field: &str, other: &str| {
+        let other = other.rsplit('.').next().unwrap_or(other);
+        bad(field, format!("missing; it goes with {other}"))
+    };
+    let (algorithm_field, digits_field) = fields;
+    match pair {
+        (None, None) => Ok(None),
+        (Some(algorithm), Some(digits)) => match Digest::from_hex(algorithm, digits) {
+            Ok(digest) => Ok(Some(digest)),
+            Err(error) => bad(digits_field, error.to_string()),
+        },
+        (Some(_), None) => missing(digits_field, algorithm_field),
+        (None, Some(_)) => missing(algorithm_field, digits_field),
     }
 }
 

@@ -82,6 +82,17 @@ pub enum Checksum {
     File(ImageUrl),
 }
 
+impl Checksum {
+    /// The same without credentials and signatures of a URL: what may be shown.
+    #[must_use]
+    pub fn redacted(&self) -> Self {
+        match self {
+            Self::Digest(digest) => Self::Digest(*digest),
+            Self::File(url) => Self::File(url.redacted()),
+        }
+    }
+}
+
 /// A checksum that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadChecksum {

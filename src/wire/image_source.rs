@@ -82,7 +82,7 @@ impl SwiftObject {
             (name, _) if name.len() > LONGEST_CONTAINER => bad("the name of the container is too long"),
             (_, name) if name.len() > LONGEST_OBJECT => bad("the name of the object is too long"),
             // Servers and proxies on the way take these for parts of a path, and go to another object.
-            (container, _) if matches!(container, "." | "..") => bad("the container is `.` or `..`"),
+            ("." | "..", _) => bad("the container is `.` or `..`"),
             (_, name) if name.split('/').any(|part| matches!(part, "." | "..")) => {
                 bad("a part of the object's name is `.` or `..`")
             }

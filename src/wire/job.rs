@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::digest::digest_of_pair;
 use super::envelope::{DecodeError, Payload, from_value};
 use super::{
     Checksum, Digest, DigestAlgorithm, ImageDownloadSource, ImageFormat, ImageSource, ImageUrl, JobId,
@@ -231,14 +232,10 @@ impl<S: Source> DeploySpec<S> {
     /// The same without credentials of servers and proxies, signatures of URLs, and headers: what may be shown.
     #[must_use]
     pub fn redacted(self) -> Self {
-        let checksum = |checksum| match checksum {
-            Checksum::File(url) => Checksum::File(url.redacted()),
-            digest @ Checksum::Digest(_) => digest,
-        };
         Self {
             image_source: self.image_source.without_secrets(),
             image_mirrors: self.image_mirrors.iter().map(S::without_secrets).collect(),
-            image_checksum: self.image_checksum.map(checksum),
+            image_checksum: self.image_checksum.as_ref().map(Checksum::redacted),
             image_http_proxy: self.image_http_proxy.map(|proxy| proxy.redacted()),
             image_https_proxy: self.image_https_proxy.map(|proxy| proxy.redacted()),
             image_request_authorization: self.image_request_authorization.map(|_| Secret::new("***")),
@@ -272,20 +269,9 @@ impl<S: Source> DeploySpec<S> {
     /// # Errors
     /// [`DecodeError::Schema`] when one of the `image_os_hash` pair is missing, or the value is no digest of that algorithm.
     pub fn checksum(&self) -> Result<Option<Checksum>, DecodeError> {
-        let bad = |field: &str, reason: String| Err(DecodeError::Schema { field: field.into(), reason });
-        match (self.image_os_hash_algo, &self.image_os_hash_value) {
-            (None, None) => Ok(self.image_checksum.clone()),
-            (Some(algorithm), Some(digits)) => match Digest::from_hex(algorithm, digits) {
-                Ok(digest) => Ok(Some(Checksum::Digest(digest))),
-                Err(error) => bad("spec.image_os_hash_value", error.to_string()),
-            },
-            (Some(_), None) => {
-                bad("spec.image_os_hash_value", "missing; it goes with image_os_hash_algo".into())
-            }
-            (None, Some(_)) => {
-                bad("spec.image_os_hash_algo", "missing; it goes with image_os_hash_value".into())
-            }
-        }
+        let pair = (self.image_os_hash_algo, self.image_os_hash_value.as_deref());
+        let digest = digest_of_pair(pair, ("spec.image_os_hash_algo", "spec.image_os_hash_value"))?;
+        Ok(digest.map(Checksum::Digest).or_else(|| self.image_checksum.clone()))
     }
 }
 

@@ -4,6 +4,7 @@
 //! `Unknown` for every enum; a job's *spec*, like configuration, refuses them ([`job`]). `schemas/` is generated from here.
 
 pub mod api;
+mod catalogue;
 mod code;
 mod command;
 mod digest;
@@ -16,6 +17,7 @@ mod image_source;
 pub mod inventory;
 mod job;
 mod no_proxy;
+mod power;
 mod redacted_url;
 pub mod report;
 mod secret;
@@ -42,5 +44,6 @@ pub use job::{
     RetryPolicy, Verb, Work,
 };
 pub use no_proxy::{BadNoProxy, NoProxy};
+pub use power::{BootDevice, NodePower, PowerAction, PowerRequest, PowerState};
 pub use redacted_url::{BadUrl, HttpUrl, ImageUrl, ProxyUrl};
 pub use secret::Secret;

@@ -29,6 +29,7 @@ pub const STEP_NAMES: &[&str] = &[
     "choose_root_device",
     "write_image",
     "verify_partitions",
+    "flush",
     "noop",
 ];
 

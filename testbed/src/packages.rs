@@ -46,6 +46,10 @@ pub const TESTS: &[Package] = &[
     package("swift-account", "/usr/bin/swift-account-server", "a part of Swift"),
     package("swift-container", "/usr/bin/swift-container-server", "a part of Swift"),
     package("swift-object", "/usr/bin/swift-object-server", "a part of Swift"),
+    package("openipmi", "/usr/bin/ipmi_sim", "the IPMI controller of the power tests"),
+    package("ipmitool", "/usr/bin/ipmitool", "speaks IPMI, for the coordinator"),
+    package("python3", "/usr/bin/python3", "runs the Redfish service of the power tests"),
+    package("python3.11-venv", "/usr/lib/python3.11/ensurepip", "installs that service"),
     package("memcached", "/usr/bin/memcached", "where Swift keeps the tokens that it gave"),
     package("jq", "/usr/bin/jq", "reads JSON in the commands of the README"),
     package(

@@ -44,11 +44,12 @@ async fn deploy_writes_a_real_image_to_the_disk_that_the_hints_choose() {
 
 #[tokio::test]
 async fn deploy_writes_to_a_block_device() {
-    let lab = Lab::with_disks(&[40]);
+    let lab = Lab { flush: true, ..Lab::with_disks(&[40]) };
     let nginx = lab.nginx();
     let device = LoopDevice::attach(&lab.disks[0], 512).unwrap();
     let finished = lab.carry_out_on(vec![device.path().to_owned()], deploy(&nginx.url("disk.img"))).await;
     assert_eq!(deployed(&finished).partitions.len(), 2);
+    assert_eq!(steps(&finished)[3..], [("flush", StepOutcome::Succeeded)]);
     drop(device);
     lab.assert_holds_image(0);
 }

@@ -43,6 +43,7 @@ pub(crate) struct Lab {
     pub(crate) dir: TempDir,
     pub(crate) disks: Vec<PathBuf>,
     pub(crate) limits: Limits,
+    pub(crate) flush: bool,
     pub(crate) cancel: CancellationToken,
     pub(crate) progress: watch::Sender<Option<StepProgress>>,
 }
@@ -61,6 +62,7 @@ impl Lab {
             dir,
             disks,
             limits: short(),
+            flush: false,
             cancel: CancellationToken::new(),
             progress: watch::Sender::new(None),
         }
@@ -75,6 +77,7 @@ impl Lab {
         let context = Context {
             access: Access::detect(disks).unwrap(),
             images: Settings { limits: self.limits, ..Settings::default() },
+            flush: self.flush,
             cancel: self.cancel.clone(),
             progress: self.progress.clone(),
         };

@@ -24,6 +24,18 @@ async fn noop_does_nothing() {
 }
 
 #[tokio::test]
+async fn before_the_power_is_switched_all_is_flushed_unless_it_failed() {
+    let lab = Lab { flush: true, ..Lab::with_disks(&[1]) };
+    let mut progress = lab.progress.subscribe();
+    let finished = lab.carry_out(Work::Noop(NoopSpec {})).await;
+    assert_eq!(steps(&finished), [("noop", StepOutcome::Succeeded), ("flush", StepOutcome::Succeeded)]);
+    let shown = progress.borrow_and_update().clone().unwrap();
+    assert_eq!((shown.step.as_str(), shown.step_number, shown.step_count), ("flush", 2, 2));
+    let failed = lab.carry_out(deploy("http://127.0.0.1:9/image")).await;
+    assert_eq!(steps(&failed).last(), Some(&("write_image", StepOutcome::Failed)));
+}
+
+#[tokio::test]
 async fn inspect_lists_the_lab_disks_and_no_other() {
     let lab = Lab::with_disks(&[2, 3]);
     let finished = lab.carry_out(Work::Inspect(InspectSpec {})).await;

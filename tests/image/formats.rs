@@ -3,15 +3,19 @@
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use farrier::image::{self, Image, ImageError, Settings, Spool, Target, Written};
+use farrier::image::{self, FreshUrls, Image, ImageError, Settings, Spool, Target, Written};
 use farrier::meter::Meter;
-use farrier::wire::{Checksum, Coded as _, Digest, DigestAlgorithm, ErrorCode, ImageFormat};
+use farrier::wire::{
+    Checksum, Coded as _, Digest, DigestAlgorithm, ErrorCode, ErrorReport, ImageFormat, ImageUrl,
+};
 use farrier_testbed::disk_image;
-use farrier_testbed::http::{Fault, FaultyServer, Nginx};
+use farrier_testbed::http::{Fault, FaultyServer, Nginx, Script};
 use farrier_testbed::lab_disk;
 use farrier_testbed::loop_device::LoopDevice;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
 use tempfile::TempDir;
 
 use crate::lab::{BOUND, MIB, digest_of, settings, short, target};
@@ -252,6 +256,37 @@ async fn a_qcow2_without_ranges_is_kept_only_where_there_is_room() {
     lab.assert_holds_the_image("kept");
     let left: Vec<_> = names_in(lab.dir.path()).into_iter().filter(|name| name.starts_with(".tmp")).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// Gives a fixed URL in the place of any.
+#[derive(Debug)]
+struct Fresh(ImageUrl);
+
+impl FreshUrls for Fresh {
+    fn fresh<'a>(&'a self, _: &'a ImageUrl, _: u16) -> BoxFuture<'a, Result<Vec<ImageUrl>, ErrorReport>> {
+        ready(Ok(vec![self.0.clone()])).boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_qcow2_whose_url_runs_out_among_its_tables_goes_on_with_a_fresh_one() {
+    let lab = Lab::new();
+    let bytes = fs::read(BUILT.dir.path().join("qcow2-small")).unwrap();
+    let faults = vec![Fault::Nothing, Fault::Nothing, Fault::Status(401), Fault::Nothing];
+    let server = FaultyServer::run(Script::new(bytes, faults)).await.unwrap();
+    let mut image = lab.image("qcow2-small");
+    image.source = server.url("image?sig=1").parse().unwrap();
+    let fresh = Arc::new(Fresh(server.url("image?sig=2").parse().unwrap()));
+    let settings = Settings { fresh_urls: Some(fresh), ..settings(short()) };
+    lab.write_with(&image, &settings).await.unwrap();
+    lab.assert_holds_the_image("qcow2-small");
+    let requests = server.requests();
+    assert!(requests.len() > 4, "the tables were not read by ranges: {requests:#?}");
+    let (old, new) = requests.split_at(3);
+    assert!(old.iter().all(|request| request.line.contains("sig=1")), "{old:#?}");
+    assert!(new.iter().all(|request| request.line.contains("sig=2")), "{new:#?}");
+    let range = |place: usize| requests[place].header("range").unwrap();
+    assert_eq!(range(2), range(3), "the part that was refused is asked for again");
 }
 
 fn names_in(dir: &Path) -> Vec<String> {

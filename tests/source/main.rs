@@ -3,8 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot set up, it cannot test")]
 
+mod download;
 mod environment;
 mod files;
+mod fresh_urls;
 mod lab;
 mod mirrors;
 mod proxies;

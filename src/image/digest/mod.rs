@@ -17,6 +17,14 @@ use crate::wire::{Checksum, Digest, DigestAlgorithm, ImageUrl};
 /// The longest checksum file that is read.
 const MAX_CHECKSUM_FILE: usize = 1 << 20;
 
+/// Which digest an image must have, by its request or by the checksum file that this names: none where images are taken without.
+///
+/// # Errors
+/// There is none and there must be one, it proves too little, or the checksum file cannot be fetched or does not name the image.
+pub async fn expected_digest(image: &Image, settings: &Settings) -> Result<Option<Digest>, ImageError> {
+    Ok(Expected::of(image, settings).await?.0)
+}
+
 /// Says that an image is the one that was meant. Only [`Expected::verify`] makes one, and nothing is committed without.
 #[derive(Debug)]
 pub(super) struct Verified(());

@@ -11,6 +11,7 @@ use super::file::FileBody;
 use super::http::{self, HttpBody, Part};
 use super::mirrors::{LastGood, Mirrors};
 use super::object::Object;
+use crate::image::fresh::{NoFreshUrl, Urls, may_mean_expired};
 use crate::image::{Connection, ImageError, Limits};
 use crate::wire::{Coded as _, ImageUrl};
 
@@ -18,6 +19,7 @@ use crate::wire::{Coded as _, ImageUrl};
 #[derive(Debug)]
 pub(super) struct Fetch {
     clients: Clients,
+    urls: Urls,
     pub(super) mirrors: Mirrors,
     limits: Limits,
     pub(super) last_good: LastGood,
@@ -40,14 +42,16 @@ pub(super) struct Answer {
 
 impl Fetch {
     pub(super) async fn new(
-        urls: Vec<ImageUrl>,
+        urls: &Urls,
         connection: &Connection,
         limits: &Limits,
         last_good: &LastGood,
     ) -> Result<Self, ImageError> {
+        let now = urls.now();
         Ok(Self {
-            clients: Clients::new(&urls, connection, limits).await?,
-            mirrors: Mirrors::new(urls, last_good, limits),
+            clients: Clients::new(&now, connection, limits).await?,
+            urls: urls.clone(),
+            mirrors: Mirrors::new(now, last_good, limits),
             limits: *limits,
             last_good: last_good.clone(),
             kept: None,
@@ -67,7 +71,7 @@ impl Fetch {
             let index = self.turn().await?;
             match self.ask(index, None, 0).await {
                 Ok(answer) => return Ok((index, answer)),
-                Err(error) => self.failed(error, 0),
+                Err(error) => self.refused(error, 0).await,
             }
         }
     }
@@ -109,6 +113,33 @@ impl Fetch {
     pub(super) fn brought(&mut self) {
         self.fruitless = false;
         self.mirrors.brought(self.mirrors.current());
+    }
+
+    /// The mirror that was asked last did not give what it was asked for. Where its URL has run out and a fresh one comes, it is as
+    /// good as before.
+    pub(super) async fn refused(&mut self, error: ImageError, received: u64) {
+        if let Err(error) = Box::pin(self.renewed(error, received)).await {
+            self.failed(error, received);
+        }
+    }
+
+    /// Asks for fresh URLs where the error is that one has run out. What else it is stays an error.
+    async fn renewed(&mut self, error: ImageError, received: u64) -> Result<(), ImageError> {
+        let (url, status) = match error {
+            ImageError::Status { url, status } if may_mean_expired(status) => (url, status),
+            error => return Err(error),
+        };
+        tracing::warn!(%url, %status, received, "the URL of an image was refused; a fresh one is asked for");
+        match self.urls.renew(&url, status, &self.limits).await {
+            Ok(fresh) => {
+                tracing::info!(%url, received, "the image goes on with a fresh URL");
+                self.mirrors.renew(&fresh);
+                Ok(())
+            }
+            // That it was good once is only known where something came by it.
+            Err(NoFreshUrl::Nobody) if received == 0 => Err(ImageError::Status { url, status }),
+            Err(source) => Err(ImageError::UrlExpired { url, status, source }),
+        }
     }
 
     /// The mirror that was asked last failed.

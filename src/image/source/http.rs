@@ -10,12 +10,12 @@ use chrono::Utc;
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, HeaderMap, HeaderValue, IF_RANGE, RANGE,
 };
-use reqwest::{Response, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::client::Clients;
 use super::object::{Object, Validator};
-use super::redirect::Get;
+use super::redirect::Request;
 use super::retry::retry_after;
 use crate::image::{ImageError, Limits};
 use crate::wire::{ErrorCode, ImageUrl, ProxyUrl};
@@ -53,7 +53,7 @@ pub(super) async fn get(
     received: u64,
 ) -> Result<Answer, ImageError> {
     let headers = headers(part);
-    let response = Get { clients, url, headers, limits, received }.send().await?;
+    let response = Request { method: Method::GET, clients, url, headers, limits, received }.send().await?;
     let boxed = || Box::new(url.clone());
     let start_over = |reason: String| ImageError::StartOver {
         url: boxed(),
@@ -129,7 +129,7 @@ fn check_range(
 }
 
 /// The range that comes and the length of the whole (RFC 9110, 14.4). Without the length it says too little.
-fn read_content_range(text: &str) -> Option<(RangeInclusive<u64>, u64)> {
+pub(super) fn read_content_range(text: &str) -> Option<(RangeInclusive<u64>, u64)> {
     let (unit, rest) = text.trim().split_once(' ')?;
     let (range, total) = rest.trim().split_once('/')?;
     let (first, last) = range.split_once('-')?;
@@ -141,7 +141,8 @@ fn read_content_range(text: &str) -> Option<(RangeInclusive<u64>, u64)> {
     (unit.eq_ignore_ascii_case("bytes") && first <= last && last < total).then_some((first..=last, total))
 }
 
-fn bad_status(url: &ImageUrl, response: &Response) -> ImageError {
+/// The error of a status that is none of those expected.
+pub(super) fn bad_status(url: &ImageUrl, response: &Response) -> ImageError {
     let (url, status) = (Box::new(url.clone()), response.status());
     let may_pass = status.is_server_error()
         || matches!(

@@ -48,6 +48,8 @@ pub(super) struct Mirrors {
 
 #[derive(Debug)]
 struct Mirror {
+    /// Its place among those that the image came with.
+    place: usize,
     url: ImageUrl,
     backoff: Backoff,
     /// Tries in a row that brought no byte.
@@ -69,12 +71,10 @@ pub(super) struct Next {
 
 impl Mirrors {
     /// `urls` in their order, but the one that delivered last before all others.
-    pub(super) fn new(mut urls: Vec<ImageUrl>, last_good: &LastGood, limits: &Limits) -> Self {
+    pub(super) fn new(urls: Vec<ImageUrl>, last_good: &LastGood, limits: &Limits) -> Self {
         let best = last_good.best_of(&urls);
-        if let Some(before) = urls.get_mut(..=best) {
-            before.rotate_right(1);
-        }
-        let mirror = |url| Mirror {
+        let mirror = |(place, url)| Mirror {
+            place,
             url,
             backoff: Backoff::new(limits),
             fruitless: 0,
@@ -82,7 +82,20 @@ impl Mirrors {
             is_out: false,
             last_error: None,
         };
-        Self { all: urls.into_iter().map(mirror).collect(), current: 0, limits: *limits }
+        let mut all: Vec<_> = urls.into_iter().enumerate().map(mirror).collect();
+        if let Some(before) = all.get_mut(..=best) {
+            before.rotate_right(1);
+        }
+        Self { all, current: 0, limits: *limits }
+    }
+
+    /// Takes fresh URLs, in the order in which the first ones came, in the place of those that have run out.
+    pub(super) fn renew(&mut self, urls: &[ImageUrl]) {
+        for mirror in &mut self.all {
+            if let Some(url) = urls.get(mirror.place) {
+                mirror.url = url.clone();
+            }
+        }
     }
 
     pub(super) fn url(&self, index: usize) -> &ImageUrl {

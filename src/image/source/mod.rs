@@ -7,6 +7,7 @@
 mod client;
 mod fetch;
 mod file;
+mod head;
 mod http;
 mod mirrors;
 mod object;
@@ -24,6 +25,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use reqwest::header::HeaderValue;
 use tokio::time::timeout_at;
 
+pub use head::{Head, head};
 pub use mirrors::LastGood;
 pub(super) use small::read_small;
 
@@ -32,6 +34,7 @@ use self::http::Part;
 use self::object::{Object, Validator};
 use crate::image::buffer::Buffer;
 use crate::image::decode::qcow2::ReadRange;
+use crate::image::fresh::Urls;
 use crate::image::write::as_u64;
 use crate::image::{Connection, Image, ImageError, Limits};
 use crate::wire::{Coded as _, ErrorCode, ImageUrl};
@@ -61,15 +64,15 @@ impl Source {
     /// Asks for the image, at one place after another and again, until the beginning of an answer has come.
     pub(in crate::image) async fn open(
         image: &Image,
+        urls: &Urls,
         limits: &Limits,
         last_good: &LastGood,
     ) -> Result<Self, ImageError> {
-        let urls = std::iter::once(&image.source).chain(&image.mirrors).cloned().collect();
-        Self::open_any(urls, &image.connection, image.checksum.is_some(), limits, last_good).await
+        Self::open_at(urls, &image.connection, image.checksum.is_some(), limits, last_good).await
     }
 
-    async fn open_any(
-        urls: Vec<ImageUrl>,
+    async fn open_at(
+        urls: &Urls,
         connection: &Connection,
         has_digest: bool,
         limits: &Limits,
@@ -106,7 +109,8 @@ impl Source {
         limits: &Limits,
     ) -> Result<Self, ImageError> {
         let connection = Connection::default();
-        let mut fetch = Fetch::new(vec![url.clone()], &connection, limits, &LastGood::default()).await?;
+        let urls = Urls::fixed(vec![url.clone()]);
+        let mut fetch = Fetch::new(&urls, &connection, limits, &LastGood::default()).await?;
         fetch.kept = Some(Arc::new(file));
         Self::begun(fetch, false).await
     }
@@ -253,7 +257,7 @@ impl Source {
                     let error = self.cannot_resume("the server has no ranges");
                     self.fetch.failed(error, self.received);
                 }
-                Err(error) => self.fetch.failed(error, self.received),
+                Err(error) => self.fetch.refused(error, self.received).await,
             }
         }
     }
@@ -269,7 +273,7 @@ impl Source {
                 Err(error @ (ImageError::NoRanges { .. } | ImageError::StartOver { .. })) => {
                     return Err(error);
                 }
-                Err(error) => self.fetch.failed(error, self.received),
+                Err(error) => self.fetch.refused(error, self.received).await,
             }
         }
     }

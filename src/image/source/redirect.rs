@@ -1,8 +1,7 @@
 //! Where a server sends those who ask for an image, and what may be shown there.
 
-use reqwest::Response;
-use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, LOCATION};
+use reqwest::{Method, Response, StatusCode};
 use tokio::time::timeout;
 use url::Url;
 
@@ -14,7 +13,8 @@ use crate::wire::ImageUrl;
 const MAX_REDIRECTS: usize = 5;
 
 /// One request and those that it is redirected to.
-pub(super) struct Get<'a> {
+pub(super) struct Request<'a> {
+    pub(super) method: Method,
     pub(super) clients: &'a Clients,
     pub(super) url: &'a ImageUrl,
     /// For every server on the way, beside those of the clients.
@@ -24,7 +24,7 @@ pub(super) struct Get<'a> {
     pub(super) received: u64,
 }
 
-impl Get<'_> {
+impl Request<'_> {
     /// Asks, and asks on where it is sent. Credentials, headers and the client certificate are for the server that was named: once
     /// the way has led to another one, that and those behind it see none of them.
     pub(super) async fn send(self) -> Result<Response, ImageError> {
@@ -48,7 +48,7 @@ impl Get<'_> {
         let (client, mut headers) = self.clients.for_server(place.foreign);
         headers.extend(self.headers.clone());
         let waited = self.limits.connect + self.limits.stall;
-        let request = client.get(place.url.clone()).headers(headers).send();
+        let request = client.request(self.method.clone(), place.url.clone()).headers(headers).send();
         let proxy = self.clients.proxy(&place.url);
         match timeout(waited, request).await {
             Ok(Ok(response)) => match (response.status(), proxy) {

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{LastGood, Source};
+use crate::image::fresh::Urls;
 use crate::image::{Image, ImageError, Limits};
 use crate::wire::ImageUrl;
 
@@ -35,8 +36,8 @@ async fn read_once(
     max_bytes: usize,
 ) -> Result<Bytes, ImageError> {
     let connection = &image.connection;
-    let mut source =
-        Source::open_any(vec![url.clone()], connection, false, limits, &LastGood::default()).await?;
+    let urls = Urls::fixed(vec![url.clone()]);
+    let mut source = Source::open_at(&urls, connection, false, limits, &LastGood::default()).await?;
     let mut content = BytesMut::new();
     while let Some(piece) = source.next().await? {
         content.extend_from_slice(&piece);

@@ -6,6 +6,7 @@ use farrier_testbed::http::{Fault, FaultyServer, Nginx, Script, Validator};
 use tokio::time::timeout;
 
 use super::*;
+use crate::image::Settings;
 use crate::image::buffer::Pool;
 use crate::wire::{Checksum, Coded as _, Digest, ErrorCode};
 
@@ -43,8 +44,12 @@ fn image_at(servers: &[&FaultyServer], has_digest: bool) -> Image {
     image
 }
 
+fn urls_of(image: &Image) -> Urls {
+    Urls::of(image, &Settings::default())
+}
+
 async fn open(image: &Image) -> Result<Source, ImageError> {
-    timeout(BOUND, Source::open(image, &limits(), &LastGood::default())).await.unwrap()
+    timeout(BOUND, Source::open(image, &urls_of(image), &limits(), &LastGood::default())).await.unwrap()
 }
 
 async fn read(source: &mut Source) -> Result<Vec<u8>, ImageError> {
@@ -178,9 +183,9 @@ async fn after_starting_over_the_mirror_that_answers_comes_first() {
     let first = serve(tag("\"a\""), &[Fault::CutAfter(1000)]).await;
     let second = serve(Validator::None, &[Fault::NoRanges]).await;
     let (image, last_good) = (image_at(&[&first, &second], true), LastGood::default());
-    let mut source = Source::open(&image, &limits(), &last_good).await.unwrap();
+    let mut source = Source::open(&image, &urls_of(&image), &limits(), &last_good).await.unwrap();
     assert!(matches!(read(&mut source).await, Err(ImageError::StartOver { .. })));
-    let mut source = Source::open(&image, &limits(), &last_good).await.unwrap();
+    let mut source = Source::open(&image, &urls_of(&image), &limits(), &last_good).await.unwrap();
     assert!(read(&mut source).await.unwrap() == body());
     assert_eq!(source.url().to_string(), second.url("image"));
 }
@@ -191,7 +196,7 @@ async fn the_last_good_one_is_asked_first_also_for_another_image() {
     let second = serve(tag("\"a\""), &[Fault::Nothing]).await;
     let (image, last_good) = (image_at(&[&first, &second], true), LastGood::default());
     for _ in 0..2 {
-        let mut source = Source::open(&image, &limits(), &last_good.clone()).await.unwrap();
+        let mut source = Source::open(&image, &urls_of(&image), &limits(), &last_good.clone()).await.unwrap();
         assert!(read(&mut source).await.unwrap() == body());
         source.approve();
     }
@@ -255,7 +260,8 @@ async fn a_real_server_takes_ranges_and_conditions() {
 async fn the_deadline_ends_a_server_that_never_stalls() {
     let server = serve(tag("\"a\""), &[Fault::Trickle(1, Duration::from_millis(5))]).await;
     let limits = Limits { deadline: Duration::from_millis(200), ..limits() };
-    let mut source = Source::open(&image_at(&[&server], true), &limits, &LastGood::default()).await.unwrap();
+    let image = image_at(&[&server], true);
+    let mut source = Source::open(&image, &urls_of(&image), &limits, &LastGood::default()).await.unwrap();
     let error = read(&mut source).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::HttpDeadline);
     assert!(source.received() > 1, "{error}");
@@ -265,7 +271,8 @@ async fn the_deadline_ends_a_server_that_never_stalls() {
 async fn the_deadline_tells_what_went_wrong_last() {
     let server = serve(tag("\"a\""), &[Fault::Status(503)]).await;
     let limits = Limits { deadline: Duration::from_millis(200), tries: u32::MAX, ..limits() };
-    let opened = Source::open(&image_at(&[&server], true), &limits, &LastGood::default()).await;
+    let image = image_at(&[&server], true);
+    let opened = Source::open(&image, &urls_of(&image), &limits, &LastGood::default()).await;
     let report = opened.unwrap_err().report();
     assert_eq!(report.code, ErrorCode::HttpDeadline);
     assert!(report.message.contains("503"), "{report}");

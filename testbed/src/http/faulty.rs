@@ -184,7 +184,7 @@ impl Shared {
     }
 }
 
-async fn read_request(stream: &mut BufReader<TcpStream>) -> std::io::Result<Request> {
+pub(super) async fn read_request(stream: &mut BufReader<TcpStream>) -> std::io::Result<Request> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
@@ -203,7 +203,7 @@ async fn read_request(stream: &mut BufReader<TcpStream>) -> std::io::Result<Requ
 }
 
 /// Says nothing until the client goes away.
-async fn hold(mut stream: BufReader<TcpStream>) -> std::io::Result<()> {
+pub(super) async fn hold(mut stream: BufReader<TcpStream>) -> std::io::Result<()> {
     let mut ignored = [0; 64];
     while stream.read(&mut ignored).await? > 0 {}
     Ok(())

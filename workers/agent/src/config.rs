@@ -11,6 +11,7 @@ use farrier::image::{self, ImageOptions};
 use farrier::layer;
 use farrier::telemetry::log::Format;
 use farrier::wire::NodeId;
+use nix::unistd::{AccessFlags, access};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
@@ -48,6 +49,10 @@ struct Settings {
     /// no other is ever opened.
     #[arg(long, env = "FARRIER_LAB_DISK", value_delimiter = ',', value_name = "PATH")]
     lab_disk: Option<Vec<PathBuf>>,
+    /// A program that switches the power of this machine, called with `off` or `reboot`, in the place of the kernel. Outside a RAM disk
+    /// the power is never switched in another way.
+    #[arg(long, env = "FARRIER_POWER_COMMAND", value_name = "PATH")]
+    power_command: Option<PathBuf>,
     /// Serve Prometheus metrics here. Not served by default.
     #[arg(long, env = "FARRIER_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
     metrics_listen: Option<SocketAddr>,
@@ -72,6 +77,7 @@ layer!(Settings {
     broker,
     broker_ca,
     lab_disk,
+    power_command,
     metrics_listen,
     heartbeat_seconds,
     drain_seconds,
@@ -92,6 +98,8 @@ pub struct Config {
     pub broker: BrokerConfig,
     /// The disks that were named.
     pub lab_disks: Vec<PathBuf>,
+    /// What switches the power of the machine in the place of the kernel.
+    pub power_command: Option<PathBuf>,
     /// Where metrics are served.
     pub metrics_listen: Option<SocketAddr>,
     /// The time between heartbeats.
@@ -160,6 +168,7 @@ impl Config {
                 connection_name: format!("farrier-agent {node}"),
             },
             lab_disks: settings.lab_disk.unwrap_or_default(),
+            power_command: settings.power_command.map(program).transpose()?,
             metrics_listen: settings.metrics_listen,
             heartbeat: Duration::from_secs(heartbeat),
             drain: Duration::from_secs(settings.drain_seconds.unwrap_or(600)),
@@ -167,6 +176,15 @@ impl Config {
             log_format: settings.log_format.unwrap_or_default(),
         })
     }
+}
+
+/// The power is switched at the end of a long job: that there is no such program shall be known before.
+fn program(path: PathBuf) -> Result<PathBuf, ConfigError> {
+    if path.is_absolute() && access(&path, AccessFlags::X_OK).is_ok() && path.is_file() {
+        return Ok(path);
+    }
+    let found = format!("expected the absolute path of a program, found {}", path.display());
+    Err(ConfigError::setting("power_command", found))
 }
 
 #[cfg(test)]
@@ -197,6 +215,9 @@ mod tests {
             (Settings { rack: Some("r.1".into()), ..settings("random") }, "rack"),
             (Settings { heartbeat_seconds: Some(0), ..settings("random") }, "heartbeat_seconds"),
             (Settings { broker: None, ..settings("random") }, "broker"),
+            (Settings { power_command: Some("bin/true".into()), ..settings("random") }, "power_command"),
+            (Settings { power_command: Some("/etc/passwd".into()), ..settings("random") }, "power_command"),
+            (Settings { power_command: Some("/bin".into()), ..settings("random") }, "power_command"),
         ] {
             let message = Config::check(settings).unwrap_err().to_string();
             assert!(message.contains(name), "{message}");

@@ -30,7 +30,7 @@ pub(crate) enum Occupation {
     Idle,
     /// It carries out a command.
     Busy(CommandRef),
-    /// It is about to end.
+    /// It is about to end, or the power of its machine to be switched.
     Draining,
 }
 
@@ -120,7 +120,11 @@ impl Ledger {
                     running.attempt, running.job
                 ),
             ),
-            Occupation::Draining => reject(ErrorCode::Draining, "the agent is shutting down".into()),
+            Occupation::Draining => reject(
+                ErrorCode::Draining,
+                "the agent takes no command any more: it is about to end, or the power of its machine to be switched"
+                    .into(),
+            ),
         }
     }
 

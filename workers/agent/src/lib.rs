@@ -4,14 +4,17 @@
 //! ```text
 //! farrier.node.<uuid> -> mailbox -(accepted)-> runner -> outbox -> farrier.events
 //!                           |                    |
-//!                        cancel, status       progress, heartbeat, hello (voice) -> farrier.events
+//!              cancel, status, fresh URLs     progress, heartbeat, hello (voice) -> farrier.events
 //! ```
 
+mod afterwards;
 mod backoff;
 pub mod config;
+mod fresh_urls;
 mod identity;
 mod journal;
 mod ledger;
+mod machine;
 mod mailbox;
 mod operation;
 mod outbox;

@@ -1,5 +1,5 @@
 //! Takes the commands of this node. Each is checked, accepted with a confirm, acked, and only then begun, so that no delivery
-//! is held while work runs; cancel and status are served meanwhile.
+//! is held while work runs; cancel, status and fresh URLs are served meanwhile.
 
 use std::sync::Arc;
 
@@ -58,7 +58,12 @@ impl Mailbox {
                     self.beat.notify_one();
                     ack(delivery).await;
                 }
-                Ok(Command::ImageUrl(_)) => ack(delivery).await,
+                Ok(Command::ImageUrl(command)) => {
+                    let job = command.reference.job;
+                    let running = self.desk.give_image_urls(*command);
+                    info!(%job, running, "Sent fresh URLs of an image.");
+                    ack(delivery).await;
+                }
                 Err(error) => self.put_aside(delivery, &error).await,
             }
         }
@@ -79,7 +84,12 @@ impl Mailbox {
                 ack(delivery).await;
                 self.desk.occupy(Arc::clone(&operation));
                 // The runner takes the next one only when the desk is clear, and it was: there is room.
-                if self.begin.send(Begin { operation, work: command.work }).await.is_err() {
+                if self
+                    .begin
+                    .send(Begin { operation, work: command.work, afterwards: command.afterwards })
+                    .await
+                    .is_err()
+                {
                     self.desk.clear();
                 }
             }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use farrier::wire::{AgentState, CommandId, CommandRef, Running, StepProgress, Verb};
+use farrier::wire::{
+    AgentState, CommandId, CommandRef, FreshImageUrls, ImageUrlCommand, Running, StepProgress, Verb,
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +22,8 @@ pub(crate) struct Operation {
     pub(crate) cancel: CancellationToken,
     /// Where its handler shows how far it is.
     pub(crate) progress: watch::Sender<Option<StepProgress>>,
+    /// The answer that came last to the question for fresh URLs of its image.
+    pub(crate) image_urls: watch::Sender<Option<FreshImageUrls>>,
     sequence: AtomicU64,
 }
 
@@ -31,6 +35,7 @@ impl Operation {
             verb,
             cancel: CancellationToken::new(),
             progress: watch::Sender::new(None),
+            image_urls: watch::Sender::new(None),
             sequence: AtomicU64::new(0),
         }
     }
@@ -111,6 +116,17 @@ impl Desk {
         match self.operation() {
             Some(operation) if operation.reference.command == command => {
                 operation.cancel.cancel();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Hands fresh URLs to the operation if they are for it; says whether they are.
+    pub(crate) fn give_image_urls(&self, command: ImageUrlCommand) -> bool {
+        match self.operation() {
+            Some(operation) if operation.reference == command.reference => {
+                operation.image_urls.send_replace(Some(command.answer));
                 true
             }
             _ => false,

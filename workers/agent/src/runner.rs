@@ -4,17 +4,21 @@ use std::any::Any;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use farrier::broker::Broker;
 use farrier::disk::Access;
 use farrier::handlers::{self, Context, Finished};
 use farrier::image;
 use farrier::telemetry::names;
-use farrier::wire::{CommandRef, CommandResult, ErrorCode, ErrorReport, Outcome, Verb, Work};
+use farrier::wire::{Afterwards, CommandRef, CommandResult, ErrorCode, ErrorReport, Outcome, Verb, Work};
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tracing::{info, warn};
 
+use crate::afterwards;
+use crate::fresh_urls::Asker;
 use crate::identity::Identity;
 use crate::journal::Journal;
+use crate::machine::Machine;
 use crate::operation::{Desk, Operation};
 use crate::outbox::Outbox;
 
@@ -25,6 +29,8 @@ pub(crate) struct Begin {
     pub(crate) operation: Arc<Operation>,
     /// What to do.
     pub(crate) work: Work,
+    /// What to do when it has succeeded.
+    pub(crate) afterwards: Afterwards,
 }
 
 /// What every operation is given.
@@ -34,6 +40,10 @@ pub(crate) struct Means {
     pub(crate) access: Access,
     /// How images are fetched, and which are taken.
     pub(crate) images: image::Settings,
+    /// The power of the machine.
+    pub(crate) machine: Machine,
+    /// The connection, to ask for fresh URLs of an image.
+    pub(crate) broker: Broker,
     /// Where it is said what was begun and ended.
     pub(crate) journal: Journal,
 }
@@ -46,23 +56,46 @@ pub(crate) async fn run(
     desk: Desk,
     outbox: Outbox,
 ) {
-    while let Some(Begin { operation, work }) = begin.recv().await {
+    while let Some(Begin { operation, work, afterwards }) = begin.recv().await {
         let started_at = Utc::now();
         info!(job = %operation.reference.job, attempt = operation.reference.attempt, verb = %operation.verb, "Begun.");
         means.journal.info(operation.reference, format!("{} begins", operation.verb));
-        let finished = carry_out(work, &operation, means.clone()).await;
+        let flush = afterwards != Afterwards::Stay;
+        let finished = carry_out(work, flush, &operation, &identity, means.clone()).await;
         ended(&operation, &finished, started_at, &means.journal);
+        let goes = flush && finished.outcome == Outcome::Succeeded;
+        if goes {
+            // Before the desk is clear: nothing may begin in between.
+            desk.drain();
+        }
         let sequence = operation.next_sequence();
         outbox.send(result(&identity, operation.reference, sequence, started_at, finished));
         desk.clear();
+        if goes && let Some(power) = afterwards::power(afterwards) {
+            let Means { machine, journal, .. } = &means;
+            afterwards::switch(power, operation.reference, machine, &outbox, journal).await;
+        }
     }
 }
 
 /// Runs the handler in a task of its own, so that its panic is a failed result and not the end of the agent.
-async fn carry_out(work: Work, operation: &Operation, means: Means) -> Finished {
+async fn carry_out(
+    work: Work,
+    flush: bool,
+    operation: &Arc<Operation>,
+    identity: &Identity,
+    means: Means,
+) -> Finished {
+    let asker = Asker {
+        operation: Arc::clone(operation),
+        identity: identity.clone(),
+        broker: means.broker,
+        journal: means.journal,
+    };
     let context = Context {
         access: means.access,
-        images: means.images,
+        images: image::Settings { fresh_urls: Some(Arc::new(asker)), ..means.images },
+        flush,
         cancel: operation.cancel.clone(),
         progress: operation.progress.clone(),
     };

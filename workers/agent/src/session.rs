@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use crate::config::Config;
 use crate::identity::{Identity, VERSION};
 use crate::journal;
+use crate::machine::Machine;
 use crate::mailbox::Mailbox;
 use crate::operation::Desk;
 use crate::outbox::{self, Outbox};
@@ -48,12 +49,21 @@ pub async fn run(config: Config) -> Result<()> {
     let (begin, begun) = mpsc::channel(1);
 
     let (journal, unsaid) = journal::journal();
-    let means = Means { access: access.clone(), images: config.images.clone(), journal: journal.clone() };
+    let machine = Machine::of(config.power_command, &access);
+    let can_power = machine.can_power();
+    let means = Means {
+        access: access.clone(),
+        images: config.images,
+        machine,
+        broker: broker.clone(),
+        journal: journal.clone(),
+    };
     let mut parts = JoinSet::new();
     parts.spawn(outbox::run(unsent, identity.clone(), broker.clone()));
     parts.spawn(journal::run(unsaid, identity.clone(), broker.clone()));
     parts.spawn(runner::run(begun, identity.clone(), means, desk.clone(), outbox.clone()));
-    parts.spawn(voice::hello(identity.clone(), broker.clone(), desk.clone(), access.is_ramdisk()));
+    let ramdisk = access.is_ramdisk();
+    parts.spawn(voice::hello(identity.clone(), broker.clone(), desk.clone(), ramdisk, can_power));
     parts.spawn(voice::progress(identity.clone(), broker.clone(), desk.clone()));
     let interval = config.heartbeat;
     parts.spawn(voice::heartbeat(

@@ -16,7 +16,7 @@ use crate::operation::Desk;
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// Says hello after every connection, until it is confirmed.
-pub(crate) async fn hello(identity: Identity, broker: Broker, desk: Desk, ramdisk: bool) {
+pub(crate) async fn hello(identity: Identity, broker: Broker, desk: Desk, ramdisk: bool, can_power: bool) {
     let mut status = broker.status();
     loop {
         let mut tries = 0;
@@ -30,7 +30,7 @@ pub(crate) async fn hello(identity: Identity, broker: Broker, desk: Desk, ramdis
                 running: desk.operation().map(|operation| operation.reference),
                 verbs: Verb::ALL.to_vec(),
                 ramdisk,
-                can_power: false,
+                can_power,
             });
             match broker.publish(Outgoing::agent_event(&event, identity.origin())).await {
                 Ok(()) => {

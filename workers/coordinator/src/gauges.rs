@@ -12,7 +12,19 @@ use tracing::warn;
 use crate::store::{Statistics, Store};
 
 const EVERY: Duration = Duration::from_secs(5);
-const WAIT_REASONS: &[&str] = &["agent", "node_busy", "backoff", "accepted", "heartbeat", "cancelled"];
+const WAIT_REASONS: &[&str] = &[
+    "agent",
+    "node_busy",
+    "backoff",
+    "image",
+    "accepted",
+    "heartbeat",
+    "cancelled",
+    "power_off",
+    "boot_device",
+    "power_on",
+    "agent_gone",
+];
 
 /// Refreshes the gauges, for ever.
 pub(crate) async fn run(store: Store) {

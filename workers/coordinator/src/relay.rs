@@ -49,18 +49,30 @@ enum Round {
 
 /// Takes the oldest items and does them: those of one place in order, those of different places side by side.
 async fn round(store: &Store, broker: &Broker) -> Result<Round, StoreError> {
-    let items = store.pending(0, BATCH).await?;
-    if items.is_empty() {
+    let batch = store.pending(0, BATCH).await?;
+    if batch.items.is_empty() && batch.unreadable.is_empty() {
         return Ok(Round::Empty);
     }
-    let count = items.len();
-    let done: Vec<i64> = stream::iter(by_place(items))
+    let lost = give_up(batch.unreadable);
+    let count = batch.items.len();
+    let mut done: Vec<i64> = stream::iter(by_place(batch.items))
         .map(|queue| async move { in_order(queue, broker).await })
         .buffer_unordered(SIDE_BY_SIDE)
         .concat()
         .await;
+    let all_done = done.len() == count;
+    done.extend(lost);
     store.done(&done).await?;
-    Ok(if done.len() == count { Round::Done } else { Round::SomeLeft })
+    Ok(if all_done { Round::Done } else { Round::SomeLeft })
+}
+
+/// Commands whose key is not there are not waited for: nobody accepts them in time, and their jobs end with the reason.
+fn give_up(unreadable: Vec<(i64, StoreError)>) -> Vec<i64> {
+    let tell = |(id, error): (i64, StoreError)| {
+        error!(error = %error.report(), "a command cannot be sent, and is given up");
+        id
+    };
+    unreadable.into_iter().map(tell).collect()
 }
 
 /// Items that must keep their order are those of one node's queue, and those with one routing key.

@@ -5,9 +5,12 @@ use std::fmt::Write as _;
 use farrier::wire::api::JobState;
 
 use self::Trigger::{
-    Accept, CancelRequested, DeadlinePassed, Dispatch, Fail, LeaseLost, Resume, Retry, Stopped, Succeed,
+    Accept, CancelRequested, DeadlinePassed, Dispatch, Fail, Finish, LeaseLost, Resume, Retry, Stopped,
+    Succeed,
 };
-use JobState::{Cancelled, Cancelling, Dispatched, Failed, Interrupted, Queued, Running, Succeeded};
+use JobState::{
+    Cancelled, Cancelling, Dispatched, Failed, Finishing, Interrupted, Queued, Running, Succeeded,
+};
 
 /// What happens to a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,11 +23,13 @@ pub enum Trigger {
     LeaseLost,
     /// The same boot of the agent still carries the command out.
     Resume,
-    /// The result says that it was done.
+    /// The result says that it was done, and the machine is to be restarted.
+    Finish,
+    /// The result says that it was done, or the machine was restarted after it.
     Succeed,
-    /// The attempt has failed or is lost, and there is another one.
+    /// The attempt has failed, is lost or could not be prepared, and there is another one.
     Retry,
-    /// The attempt has failed or is lost, and there is no other one.
+    /// The attempt has failed, is lost or could not be prepared, and there is no other one; or the machine could not be restarted.
     Fail,
     /// Somebody wants it to stop.
     CancelRequested,
@@ -41,6 +46,7 @@ impl Trigger {
         Accept,
         LeaseLost,
         Resume,
+        Finish,
         Succeed,
         Retry,
         Fail,
@@ -57,6 +63,7 @@ impl Trigger {
             Accept => "accept",
             LeaseLost => "lease lost",
             Resume => "resume",
+            Finish => "finish",
             Succeed => "succeed",
             Retry => "retry",
             Fail => "fail",
@@ -72,9 +79,13 @@ impl Trigger {
             Accept => "the agent has taken the command",
             LeaseLost => "heartbeats that name the command have stopped",
             Resume => "the same boot of the agent still carries the command out",
-            Succeed => "the result says that it was done",
-            Retry => "the attempt has failed or is lost, and there is another one",
-            Fail => "the attempt has failed or is lost, and there is no other one",
+            Finish => "the result says that it was done, and the machine is to be restarted",
+            Succeed => "the result says that it was done, or the machine was restarted after it",
+            Retry => "the attempt has failed, is lost or could not be prepared, and there is another one",
+            Fail => {
+                "the attempt has failed, is lost or could not be prepared, and there is no other one; or the machine could not be \
+                 restarted"
+            }
             CancelRequested => "somebody wants it to stop",
             DeadlinePassed => "its deadline has passed, and the agent is told to stop",
             Stopped => "it has stopped after somebody wanted that, or was given up waiting for it",
@@ -85,16 +96,19 @@ impl Trigger {
 /// Every transition there is. What is not here cannot happen.
 pub const TRANSITIONS: &[(JobState, Trigger, JobState)] = &[
     (Queued, Dispatch, Dispatched),
+    (Queued, Retry, Queued),
     (Queued, Fail, Failed),
     (Queued, CancelRequested, Cancelled),
     (Dispatched, Accept, Running),
     // Events may come in another order than they were sent: a result before the `accepted`.
     (Dispatched, Succeed, Succeeded),
+    (Dispatched, Finish, Finishing),
     (Dispatched, Retry, Queued),
     (Dispatched, Fail, Failed),
     (Dispatched, CancelRequested, Cancelling),
     (Dispatched, DeadlinePassed, Cancelling),
     (Running, Succeed, Succeeded),
+    (Running, Finish, Finishing),
     (Running, Retry, Queued),
     (Running, Fail, Failed),
     (Running, LeaseLost, Interrupted),
@@ -102,14 +116,20 @@ pub const TRANSITIONS: &[(JobState, Trigger, JobState)] = &[
     (Running, DeadlinePassed, Cancelling),
     (Interrupted, Resume, Running),
     (Interrupted, Succeed, Succeeded),
+    (Interrupted, Finish, Finishing),
     (Interrupted, Retry, Queued),
     (Interrupted, Fail, Failed),
     (Interrupted, CancelRequested, Cancelling),
     (Interrupted, DeadlinePassed, Cancelling),
     // It was done before the wish to cancel came.
     (Cancelling, Succeed, Succeeded),
+    (Cancelling, Finish, Finishing),
     (Cancelling, Fail, Failed),
     (Cancelling, Stopped, Cancelled),
+    // The image is on the disk for good; what may be left out is the restart.
+    (Finishing, Succeed, Succeeded),
+    (Finishing, Fail, Failed),
+    (Finishing, CancelRequested, Cancelled),
 ];
 
 /// The state that a trigger leads to; `None` when it cannot happen in this state.
@@ -139,10 +159,12 @@ pub fn states_markdown() -> String {
         "\nEvery state that waits says for what, since when and until when: `wait` of a job in the API, and the metrics \
          `farrier_waiting_jobs` and `farrier_wait_age_seconds`.\n\n\
          | state | waits for | until |\n|---|---|---|\n\
-         | queued | `backoff`, `node_busy` or `agent` | the end of the backoff, else the deadline |\n\
+         | queued | `backoff`, `node_busy`, `power_on`, `agent` or `image` | the end of the backoff, else the deadline |\n\
          | dispatched | `accepted` | the command expires |\n\
          | interrupted | `heartbeat` | ten minutes, or the deadline where that is sooner |\n\
-         | cancelling | `cancelled` | two leases |\n",
+         | cancelling | `cancelled` | two leases |\n\
+         | finishing | `power_off`, `boot_device`, `power_on` or `agent_gone` | the bounds of the management controller, \
+         whatever the deadline: a machine is not left half restarted |\n",
     );
     page
 }
@@ -186,7 +208,7 @@ mod tests {
     }
 
     fn is_active(state: JobState) -> bool {
-        matches!(state, Dispatched | Running | Interrupted | Cancelling)
+        matches!(state, Dispatched | Running | Interrupted | Cancelling | Finishing)
     }
 
     proptest! {

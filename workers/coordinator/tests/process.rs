@@ -2,13 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::{Value, json};
 
 /// The bound on every wait here.
 const SOON: Duration = Duration::from_secs(30);
@@ -25,9 +28,13 @@ impl Drop for Coordinator {
 
 impl Coordinator {
     fn start(directory: &Path, arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_farrier-coordinator"));
-        command.args(arguments).current_dir(directory).env_clear().stderr(Stdio::piped());
-        Self(command.spawn().unwrap())
+        Self(command(directory, arguments).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// One that logs all that it can, into a file.
+    fn start_talkative(directory: &Path, arguments: &[&str], log: &Path) -> Self {
+        let log = File::create(log).unwrap();
+        Self(command(directory, arguments).env("RUST_LOG", "trace").stderr(log).spawn().unwrap())
     }
 
     fn ended(&mut self) -> ExitStatus {
@@ -39,6 +46,12 @@ impl Coordinator {
         self.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         said
     }
+}
+
+fn command(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_farrier-coordinator"));
+    command.args(arguments).current_dir(directory).env_clear();
+    command
 }
 
 fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -92,4 +105,52 @@ fn it_serves_without_a_broker_and_ends_on_sigterm() {
     assert_eq!(coordinator.ended().code(), Some(0));
     let said = coordinator.said();
     assert!(said.contains("127.0.0.1:1") && !said.contains("hunter2"), "{said}");
+}
+
+#[tokio::test]
+async fn no_log_shows_a_secret_and_a_key_that_others_may_read_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let keys = directory.path().join("keys");
+    std::fs::write(&keys, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n").unwrap();
+    let arguments = [
+        "--broker=amqp://u:hunter2@127.0.0.1:1/",
+        "--listen=127.0.0.1:0",
+        "--listen-file=address",
+        "--secret-key-file=keys",
+    ];
+    std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let mut refused = Coordinator::start(directory.path(), &arguments);
+    assert_eq!(refused.ended().code(), Some(2));
+    let said = refused.said();
+    assert!(said.contains("`secret_key_file`") && said.contains("chmod 600 keys"), "{said}");
+
+    std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let log = directory.path().join("log");
+    let mut coordinator = Coordinator::start_talkative(directory.path(), &arguments, &log);
+    let address =
+        until("the address is written", || std::fs::read_to_string(directory.path().join("address")).ok());
+    // Fails when it was done already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().timeout(SOON).build().unwrap();
+    let post = |path: &str, body: Value| {
+        client.post(format!("http://{}/v1/{path}", address.trim())).json(&body).send()
+    };
+    let node = json!({
+        "id": "4c4c4544-0042-3510-8054-b3c04f4e3932", "name": "n1", "driver_info": {
+            "redfish_address": "https://127.0.0.1:1", "redfish_username": "admin", "redfish_password": "hunter2",
+            "image_http_proxy": "http://user:hunter2@proxy:3128"
+        },
+    });
+    assert_eq!(post("nodes", node.clone()).await.unwrap().status(), 201);
+    assert_eq!(post("nodes", node).await.unwrap().status(), 409, "and what is refused is not shown either");
+    let job = json!({"node": "n1", "verb": "deploy", "spec": {
+        "image_source": "https://user:hunter2@h/i?temp_url_sig=hunter2", "image_checksum": "ab".repeat(32),
+        "image_request_authorization": "Bearer hunter2", "image_https_proxy": "user:hunter2@proxy"
+    }});
+    assert_eq!(post("jobs", job).await.unwrap().status(), 201);
+    kill(Pid::from_raw(coordinator.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    assert_eq!(coordinator.ended().code(), Some(0));
+    let said = std::fs::read_to_string(&log).unwrap();
+    let line = said.lines().find(|line| line.contains("hunter2") || line.contains("AAECAwQF"));
+    assert!(said.contains("TRACE") && line.is_none(), "{line:?}");
 }

@@ -99,8 +99,8 @@ pub(super) const SUITES: &[Suite] = &[
     tests("cli", "the farrier command", &["--test", "cli"]),
     tests(
         "coordinator",
-        "the store, the HTTP API over it, and the process",
-        &["--test", "store", "--test", "api", "--test", "process"],
+        "the store, the HTTP API over it, the images that are served, and the process",
+        &["--test", "store", "--test", "api", "--test", "images", "--test", "process"],
     ),
 ];
 

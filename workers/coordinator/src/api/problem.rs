@@ -21,10 +21,10 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 /// An answer that is an error.
 #[derive(Debug)]
-pub(super) struct ApiError(ErrorReport);
+pub(crate) struct ApiError(ErrorReport);
 
 impl ApiError {
-    pub(super) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         Self(ErrorReport::new(code, detail))
     }
 
@@ -42,24 +42,41 @@ impl ApiError {
     }
 }
 
-/// The HTTP status of a code. A node that is not enrolled is a conflict: the same request is right once it is.
+/// The HTTP status of a code. What is missing on this side, an enrolment or a key for secrets, is a conflict: the same
+/// request is right once it is there.
 fn status_of(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::NotJson
         | ErrorCode::BadSchema
         | ErrorCode::UnknownVerb
         | ErrorCode::UnknownType
-        | ErrorCode::BadHint => StatusCode::BAD_REQUEST,
+        | ErrorCode::BadHint
+        | ErrorCode::BadDriverInfo => StatusCode::BAD_REQUEST,
         ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
         ErrorCode::Forbidden => StatusCode::FORBIDDEN,
-        ErrorCode::UnknownNode | ErrorCode::UnknownJob | ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::UnknownNode | ErrorCode::UnknownJob | ErrorCode::ImageNotFound | ErrorCode::NotFound => {
+            StatusCode::NOT_FOUND
+        }
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        ErrorCode::Conflict | ErrorCode::NotEnrolled => StatusCode::CONFLICT,
+        ErrorCode::Conflict
+        | ErrorCode::NotEnrolled
+        | ErrorCode::NoPowerDriver
+        | ErrorCode::PowerOffDisabled
+        | ErrorCode::SecretKeyMissing => StatusCode::CONFLICT,
+        // It was there once.
+        ErrorCode::ImageReplaced => StatusCode::GONE,
         ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::NotDeclaredJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::StoreUnavailable | ErrorCode::BrokerUnavailable | ErrorCode::BrokerRefused => {
             StatusCode::SERVICE_UNAVAILABLE
         }
+        // What failed stands behind the coordinator, as a server behind a gateway does.
+        ErrorCode::BmcUnreachable
+        | ErrorCode::BmcUnauthorized
+        | ErrorCode::BmcRefused
+        | ErrorCode::BmcFailed
+        | ErrorCode::BmcBadAnswer => StatusCode::BAD_GATEWAY,
+        ErrorCode::PowerTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::StoreFull => StatusCode::INSUFFICIENT_STORAGE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -156,7 +173,7 @@ pub(super) async fn not_found(uri: Uri) -> ApiError {
 }
 
 /// There is such a page, and it does not take this method.
-pub(super) async fn method_not_allowed(method: axum::http::Method, uri: Uri) -> ApiError {
+pub(crate) async fn method_not_allowed(method: axum::http::Method, uri: Uri) -> ApiError {
     ApiError::new(
         ErrorCode::MethodNotAllowed,
         format!("the page {} does not take {method}; the header Allow names what it takes", uri.path()),

@@ -9,11 +9,12 @@ use farrier::wire::api::{Enrolment, JobState, StreamEvent};
 use farrier::wire::report::{Output, STEP_NAMES, StepOutcome};
 use farrier::wire::{
     Accepted, AgentEvent, AgentState, BootId, CommandRef, CommandResult, ErrorCode, ErrorReport, Heartbeat,
-    Hello, Log, NodeId, Origin, Outcome, Progress, Running, Verb,
+    Hello, ImageUrlWanted, Log, NodeId, Origin, Outcome, Progress, Running, Verb,
 };
 
+use super::errands::Restart;
 use super::outbox::Item;
-use super::rows::{AttemptRow, JOBS, JobRow, NodeRow, from_json, json, micros};
+use super::rows::{AttemptRow, JOBS, JobRow, NodeRow, from_json, json, micros, word};
 use super::transition::With;
 use super::{Store, StoreError, Tx};
 use crate::states::Trigger;
@@ -59,8 +60,7 @@ impl Tx {
             AgentEvent::Accepted(accepted) => self.accepted(accepted, rules).await,
             AgentEvent::Progress(progress) => self.progress(progress, rules).await,
             AgentEvent::Result(result) => self.result(result).await,
-            // No URL that this coordinator sends runs out yet.
-            AgentEvent::ImageUrlWanted(_) => Ok(()),
+            AgentEvent::ImageUrlWanted(wanted) => self.image_url_wanted(wanted).await,
             AgentEvent::Log(log) => {
                 self.log(log);
                 Ok(())
@@ -73,13 +73,16 @@ impl Tx {
             return Ok(());
         }
         let node = hello.origin.node.to_string();
-        sqlx::query("UPDATE nodes SET agent_version = ?2, hostname = ?3, agent_state = ?4 WHERE id = ?1")
-            .bind(&node)
-            .bind(&hello.version)
-            .bind(&hello.hostname)
-            .bind(state_word(hello.state))
-            .execute(&mut *self.inner)
-            .await?;
+        sqlx::query(
+            "UPDATE nodes SET agent_version = ?2, hostname = ?3, agent_state = ?4, can_power = ?5 WHERE id = ?1",
+        )
+        .bind(&node)
+        .bind(&hello.version)
+        .bind(&hello.hostname)
+        .bind(state_word(hello.state))
+        .bind(hello.can_power)
+        .execute(&mut *self.inner)
+        .await?;
         if let Some(row) = self.node(&node).await?
             && row.enrolment()? == Enrolment::Enrolled
         {
@@ -321,9 +324,24 @@ impl Tx {
         self.after.events.push(StreamEvent::Progress {
             job: job.id()?,
             node: job.node()?,
-            verb: job.work()?.verb(),
+            verb: job.verb()?,
             progress: progress.progress.clone(),
         });
+        Ok(())
+    }
+
+    /// Notes that a running command waits for another URL of its image.
+    async fn image_url_wanted(&mut self, wanted: &ImageUrlWanted) -> Result<(), StoreError> {
+        let Some((job, _)) = self.current(&wanted.origin, wanted.reference).await? else { return Ok(()) };
+        if job.state()? != JobState::Running {
+            return Ok(());
+        }
+        sqlx::query("UPDATE jobs SET url_refused = ? WHERE number = ?")
+            .bind(wanted.status)
+            .bind(job.number)
+            .execute(&mut *self.inner)
+            .await?;
+        self.after.schedule = true;
         Ok(())
     }
 
@@ -339,7 +357,7 @@ impl Tx {
         if attempt.finished_at.is_some() {
             return Ok(());
         }
-        let verb = job.work()?.verb();
+        let verb = job.verb()?;
         self.end_attempt(&job, outcome_word(result.outcome), result.error.as_ref(), Some(result)).await?;
         record(verb, result, attempt.accepted_at.map(|at| self.now - at));
         let error = result.error.clone().unwrap_or_else(|| {
@@ -351,8 +369,14 @@ impl Tx {
         match result.outcome {
             Outcome::Succeeded => {
                 self.keep_inventory(result.origin.node, result.output.as_ref()).await?;
-                let output = result.output.clone();
-                self.trigger(&job, Trigger::Succeed, With { output, ..With::default() }).await?;
+                let restart: Option<Restart> = job.restart.as_deref().map(word).transpose()?;
+                let trigger = if restart.is_some() { Trigger::Finish } else { Trigger::Succeed };
+                let with = With {
+                    output: result.output.clone(),
+                    phase: restart.map(Restart::first_phase),
+                    ..With::default()
+                };
+                self.trigger(&job, trigger, with).await?;
             }
             // Nobody here wanted that: the agent was told to end.
             Outcome::Cancelled if job.state()? != JobState::Cancelling => {

@@ -2,6 +2,9 @@
 
 use farrier::wire::{Coded, ErrorCode};
 
+use crate::driver_info::BadDriverInfo;
+use crate::vault::{KeyMissing, Unreadable};
+
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -16,6 +19,12 @@ pub enum StoreError {
     UnknownJob {
         /// What was asked for.
         job: String,
+    },
+    /// There is no such entry in the catalogue.
+    #[error("the image {image} is not registered; `farrier image list` shows those that are")]
+    UnknownImage {
+        /// What was asked for.
+        image: uuid::Uuid,
     },
     /// The node has not been enrolled.
     #[error("node {node} was discovered but not enrolled, and takes no jobs; enrol it first")]
@@ -43,6 +52,34 @@ pub enum StoreError {
         /// What was expected and found.
         reason: String,
     },
+    /// The driver info that a node would have does not fit.
+    #[error(transparent)]
+    BadDriverInfo(#[from] BadDriverInfo),
+    /// What was given for a secret is what is shown in its place.
+    #[error(
+        "the field `{field}` does not fit: this is not the secret but what is shown in its place; give the secret itself, or leave \
+         the field out to keep the one that is there"
+    )]
+    StandIn {
+        /// The field.
+        field: String,
+    },
+    /// A secret was given, and there is nothing to seal it with.
+    #[error("the field `{field}` holds a secret, and {why}")]
+    SecretKeyMissing {
+        /// The field.
+        field: String,
+        /// What to do.
+        why: KeyMissing,
+    },
+    /// A secret in the store cannot be opened.
+    #[error("{what} cannot be read: {why}")]
+    SecretUnreadable {
+        /// What it is, and whose.
+        what: String,
+        /// Why, and what to do.
+        why: Unreadable,
+    },
     /// There is no room on the disk of the store.
     #[error(
         "the store is full: free space on its file system; nothing was lost and what waits is tried again"
@@ -61,22 +98,34 @@ impl Coded for StoreError {
         match self {
             Self::UnknownNode { .. } => ErrorCode::UnknownNode,
             Self::UnknownJob { .. } => ErrorCode::UnknownJob,
+            Self::UnknownImage { .. } => ErrorCode::ImageNotFound,
             Self::NotEnrolled { .. } => ErrorCode::NotEnrolled,
             Self::NotInspected { .. } => ErrorCode::NotFound,
             Self::Conflict { .. } => ErrorCode::Conflict,
-            Self::BadField { .. } => ErrorCode::BadSchema,
+            Self::BadDriverInfo(error) => error.code(),
+            Self::BadField { .. } | Self::StandIn { .. } => ErrorCode::BadSchema,
+            Self::SecretKeyMissing { why, .. } => why.code(),
+            Self::SecretUnreadable { why, .. } => why.code(),
             Self::Full(_) => ErrorCode::StoreFull,
             Self::Unavailable(_) | Self::Migration(_) => ErrorCode::StoreUnavailable,
         }
     }
 
     fn report(&self) -> farrier::wire::ErrorReport {
-        let mut report = farrier::wire::ErrorReport::new(self.code(), self.to_string());
-        if let Self::BadField { field, .. } = self {
-            report.field = Some((*field).to_owned());
+        if let Self::BadDriverInfo(error) = self {
+            return error.report();
         }
-        if let Some(source) = std::error::Error::source(self) {
-            report.message = format!("{}: {source}", report.message);
+        let mut report = farrier::wire::ErrorReport::new(self.code(), self.to_string());
+        match self {
+            Self::BadField { field, .. } => report.field = Some((*field).to_owned()),
+            Self::StandIn { field } | Self::SecretKeyMissing { field, .. } => {
+                report.field = Some(field.clone())
+            }
+            Self::Full(source) | Self::Unavailable(source) => {
+                report.message = format!("{}: {source}", report.message);
+            }
+            Self::Migration(source) => report.message = format!("{}: {source}", report.message),
+            _ => {}
         }
         report
     }

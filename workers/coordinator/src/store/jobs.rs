@@ -7,7 +7,7 @@ use farrier::wire::{CommandRef, DEFAULT_TIMEOUT_SECONDS, ErrorCode, ErrorReport,
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::nodes::{bad_after, page};
-use super::rows::{AttemptRow, JOBS, JobRow, json, micros};
+use super::rows::{AttemptRow, JOBS, JobRow, job_place, json, micros};
 use super::transition::With;
 use super::{Store, StoreError, Tx};
 use crate::states::Trigger;
@@ -53,15 +53,21 @@ impl Jobs<'_> {
         }
         let timeout = Duration::from_secs(request.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS).into());
         let deadline = tx.now.saturating_add(micros(timeout));
+        let job = job_id.to_string();
+        let has_secrets = may_hold_secrets(request.work.verb());
+        let whole = |column, text| {
+            if has_secrets { tx.vault.seal_if_keyed(job_place(column, &job), text) } else { text }
+        };
         sqlx::query(
-            "INSERT INTO jobs (id, node_id, verb, request, work, state, state_since, not_before, retry, idempotency_key, \
-             submitted_by, created_at, deadline) VALUES (?1, ?2, ?3, ?4, ?5, 'queued', ?6, ?6, ?7, ?8, ?9, ?6, ?10)",
+            "INSERT INTO jobs (id, node_id, verb, request, work, shown, state, state_since, not_before, retry, idempotency_key, \
+             submitted_by, created_at, deadline) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'queued', ?7, ?7, ?8, ?9, ?10, ?7, ?11)",
         )
-        .bind(job_id.to_string())
+        .bind(&job)
         .bind(&node.id)
         .bind(request.work.verb().as_str())
-        .bind(json(&request))
-        .bind(json(&request.work))
+        .bind(whole("request", json(&request)))
+        .bind(whole("work", json(&request.work)))
+        .bind(json(&request.work.redacted()))
         .bind(tx.now)
         .bind(json(&request.retry.unwrap_or_default()))
         .bind(request.idempotency_key)
@@ -144,6 +150,11 @@ impl Jobs<'_> {
     }
 }
 
+/// Whether the spec of a verb has fields for secrets. Others are never sealed, and need no key.
+fn may_hold_secrets(verb: Verb) -> bool {
+    verb == Verb::Deploy
+}
+
 impl Tx {
     pub(super) async fn require_job(&mut self, job: JobId) -> Result<JobRow, StoreError> {
         self.job(&job.to_string()).await?.ok_or_else(|| StoreError::UnknownJob { job: job.to_string() })
@@ -169,7 +180,7 @@ impl Tx {
         let moved = self.trigger(job, trigger, With { error: Some(error), ..With::default() }).await?;
         if moved
             && let Some(attempt) = self.attempt(job).await?
-            && job.state()? != JobState::Queued
+            && attempt.finished_at.is_none()
         {
             let reference = CommandRef { job: job.id()?, command: attempt.command()?, attempt: job.attempt };
             self.send_cancel(job, reference, &reason).await?;
@@ -187,7 +198,7 @@ impl Tx {
             .fetch_all(&mut *self.inner)
             .await?;
         let Some(row) = found.first() else { return Ok(None) };
-        if found.len() == 1 && row.request == json(request) {
+        if found.len() == 1 && *row.request(&self.vault)? == json(request) {
             return Ok(Some(row.id()?));
         }
         Err(StoreError::Conflict {

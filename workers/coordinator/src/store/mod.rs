@@ -1,14 +1,19 @@
-//! Nodes, jobs and the outbox, in SQLite: the truth about the fleet.
+//! Nodes, jobs, images and the outbox, in SQLite: the truth about the fleet.
 //!
 //! There is one writer, so that a change is judged by what is there when it is made. Every change of a job's state goes through
 //! [`transition`], which also writes the message that follows from it, in the same transaction. What others are told in this
 //! process (the feed, the relay, the scheduler) is told after the commit.
 
 mod agents;
+mod driver_secrets;
+pub mod errands;
 mod error;
+mod images;
 mod jobs;
 mod nodes;
 pub mod outbox;
+pub mod published;
+mod reseal;
 mod rows;
 mod schedule;
 mod statistics;
@@ -26,7 +31,9 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use tokio::time::timeout;
 
 pub use agents::Rules;
+pub use driver_secrets::MASK;
 pub use error::StoreError;
+pub use images::Images;
 pub use jobs::{JobFilter, Jobs};
 pub use nodes::{NodeFilter, Nodes};
 pub use schedule::Bounds;
@@ -34,6 +41,7 @@ pub use statistics::Statistics;
 pub use temp_urls::{Handed, TempUrlEntry};
 
 use crate::feed::Feed;
+use crate::vault::Vault;
 
 /// How long a reader or writer waits for the database before it fails.
 const BUSY: Duration = Duration::from_secs(10);
@@ -49,6 +57,7 @@ pub struct Store {
     turn: Arc<Mutex<()>>,
     feed: Feed,
     signals: Arc<Signals>,
+    vault: Vault,
 }
 
 /// Who is told that there is work.
@@ -56,14 +65,15 @@ pub struct Store {
 struct Signals {
     relay: Notify,
     scheduler: Notify,
+    errands: Notify,
 }
 
 impl Store {
-    /// Opens the database, makes it where it is not there, and brings it to the present version.
+    /// Opens the database, makes it where it is not there, and brings it to the present version. Secrets go through the vault.
     ///
     /// # Errors
     /// It cannot be opened or migrated.
-    pub async fn open(path: &Path, feed: Feed) -> Result<Self, StoreError> {
+    pub async fn open(path: &Path, feed: Feed, vault: Vault) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -71,7 +81,9 @@ impl Store {
             .busy_timeout(BUSY)
             .journal_mode(SqliteJournalMode::Wal)
             // A commit is on the medium before the message that follows from it is sent.
-            .synchronous(SqliteSynchronous::Full);
+            .synchronous(SqliteSynchronous::Full)
+            // What was deleted or sealed anew is not left lying in free pages.
+            .pragma("secure_delete", "ON");
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(BUSY)
@@ -88,7 +100,7 @@ impl Store {
             .acquire_timeout(BUSY)
             .connect_with(options.read_only(true))
             .await?;
-        Ok(Self { writer, reader, turn: Arc::default(), feed, signals: Arc::default() })
+        Ok(Self { writer, reader, turn: Arc::default(), feed, signals: Arc::default(), vault })
     }
 
     /// Nodes, for the API.
@@ -101,6 +113,12 @@ impl Store {
     #[must_use]
     pub fn jobs(&self) -> Jobs<'_> {
         Jobs { store: self }
+    }
+
+    /// The catalogue of images.
+    #[must_use]
+    pub fn images(&self) -> Images<'_> {
+        Images { store: self }
     }
 
     /// Whether the store can be written: writes, and waits until that is durable.
@@ -124,6 +142,11 @@ impl Store {
         self.signals.scheduler.notified().await;
     }
 
+    /// Waits until there may be an errand to do.
+    pub async fn errands_wanted(&self) {
+        self.signals.errands.notified().await;
+    }
+
     /// Closes the database, after what is under way.
     pub async fn close(&self) {
         self.reader.close().await;
@@ -140,6 +163,7 @@ impl Store {
             now,
             feed: self.feed.clone(),
             signals: Arc::clone(&self.signals),
+            vault: self.vault.clone(),
             after: After::default(),
             _turn: turn,
         })
@@ -153,6 +177,7 @@ struct Tx {
     now: i64,
     feed: Feed,
     signals: Arc<Signals>,
+    vault: Vault,
     after: After,
     _turn: OwnedMutexGuard<()>,
 }
@@ -175,6 +200,7 @@ impl Tx {
         }
         if self.after.schedule {
             self.signals.scheduler.notify_one();
+            self.signals.errands.notify_one();
         }
         Ok(())
     }

@@ -3,11 +3,13 @@
 use farrier::broker::topology;
 use farrier::wire::api::{Enrolment, Node, NodeChange, NodeCreate, NodeInventory, Page, StreamEvent};
 use farrier::wire::{Coded as _, NodeId};
+use serde_json::{Map, Value};
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::outbox::Item;
 use super::rows::{NODES, NodeRow, from_json, id, json, time};
-use super::{Store, StoreError, Tx};
+use super::{Store, StoreError, Tx, driver_secrets};
+use crate::driver_info::DriverInfo;
 
 /// Which nodes to list.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +60,7 @@ impl Nodes<'_> {
         }
         query.push(" ORDER BY id LIMIT ").push_bind(i64::from(filter.limit) + 1);
         let rows: Vec<NodeRow> = query.build_query_as().fetch_all(&self.store.reader).await?;
-        page(rows, filter.limit, |row| row.id.clone(), NodeRow::into_node)
+        page(rows, filter.limit, |row| row.id.clone(), |row| row.into_node(&self.store.vault))
     }
 
     /// One node, by UUID or name.
@@ -71,17 +73,33 @@ impl Nodes<'_> {
             .bind(key(node))
             .fetch_optional(&self.store.reader)
             .await?;
-        row.ok_or_else(|| StoreError::UnknownNode { node: node.to_owned() })?.into_node()
+        row.ok_or_else(|| StoreError::UnknownNode { node: node.to_owned() })?.into_node(&self.store.vault)
+    }
+
+    /// The driver info of a node with its secrets: for whoever uses them, and nobody who shows them.
+    ///
+    /// # Errors
+    /// There is no such node, or a secret was sealed under a key that is not there.
+    pub async fn driver_info(&self, node: &str) -> Result<Map<String, Value>, StoreError> {
+        let query = format!("SELECT id, driver_info FROM nodes WHERE {}", by(node));
+        let row: Option<(String, String)> = sqlx::query_as(sqlx::AssertSqlSafe(query))
+            .bind(key(node))
+            .fetch_optional(&self.store.reader)
+            .await?;
+        let (id, stored) = row.ok_or_else(|| StoreError::UnknownNode { node: node.to_owned() })?;
+        driver_secrets::open(&self.store.vault, &id, from_json(&stored)?)
     }
 
     /// Enrols a node, discovered or not, and has its queue declared.
     ///
     /// # Errors
-    /// It is enrolled already, its name is taken, or a field does not fit.
+    /// It is enrolled already, its name is taken, a field does not fit, or there is no key for a secret.
     pub async fn enrol(&self, node: NodeCreate) -> Result<Node, StoreError> {
         let NodeCreate { id: node_id, name, site, rack, driver_info, properties } = node;
         check_place(site.as_deref(), rack.as_deref())?;
         check_name(name.as_deref())?;
+        DriverInfo::read(&driver_info)?;
+        let driver_info = driver_secrets::seal(&self.store.vault, &node_id.to_string(), driver_info)?;
         let mut tx = self.store.begin().await?;
         let found = tx.node(&node_id.to_string()).await?;
         if let Some(row) = &found
@@ -119,7 +137,7 @@ impl Nodes<'_> {
     /// Changes a node.
     ///
     /// # Errors
-    /// There is none, its new name is taken, or a field does not fit.
+    /// There is none, its new name is taken, a field does not fit, or there is no key for a secret.
     pub async fn change(&self, node: &str, change: NodeChange) -> Result<Node, StoreError> {
         check_place(change.site.as_deref(), change.rack.as_deref())?;
         check_name(change.name.as_deref())?;
@@ -127,13 +145,18 @@ impl Nodes<'_> {
         let row = tx.require_node(node).await?;
         let node_id = row.id()?;
         tx.require_free_name(node_id, change.name.as_deref()).await?;
-        let mut driver_info: serde_json::Map<String, serde_json::Value> = from_json(&row.driver_info)?;
-        for (key, value) in change.driver_info {
+        let mut driver_info = row.driver_info()?;
+        let told_how_to_reach_it = !change.driver_info.is_empty();
+        for (key, value) in driver_secrets::seal(&tx.vault, &row.id, change.driver_info)? {
             if value.is_null() {
                 driver_info.remove(&key);
             } else {
                 driver_info.insert(key, value);
             }
+        }
+        if told_how_to_reach_it {
+            // The whole is read: what a change leaves alone may not go with what it brings.
+            DriverInfo::read(&driver_secrets::open(&tx.vault, &row.id, driver_info.clone())?)?;
         }
         sqlx::query(
             "UPDATE nodes SET name = coalesce(?2, name), site = coalesce(?3, site), rack = coalesce(?4, rack), \

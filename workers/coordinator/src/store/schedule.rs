@@ -5,9 +5,10 @@ use std::time::Duration;
 use farrier::broker::Outgoing;
 use farrier::wire::api::{JobState, NodeProperties};
 use farrier::wire::{
-    Afterwards, CommandId, CommandRef, ErrorCode, ErrorReport, Event, ImageSource, ImageUrl, RunCommand, Work,
+    Afterwards, CommandId, CommandRef, ErrorCode, ErrorReport, Event, ImageSource, RunCommand, Work,
 };
 
+use super::errands::Restart;
 use super::outbox::Item;
 use super::rows::{JOBS, JobRow, from_json, id, micros, time};
 use super::transition::{SOURCE, With};
@@ -30,28 +31,35 @@ const CANCELLING_LEASES: u32 = 2;
 /// How many commands are sent in one transaction.
 const BATCH: u32 = 200;
 
+/// The condition on a job and its node that nothing but the agent keeps it from being sent; `?1` is now.
+///
+/// Jobs of a node are carried out in the order in which they were submitted: one that waits for its next attempt holds back those
+/// behind it. Else a clean that is tried again would erase what the deploy behind it had written meanwhile.
+pub(super) const FIRST_IN_LINE: &str = "jobs.state = 'queued' AND jobs.not_before <= ?1 AND jobs.deadline > ?1 \
+     AND nodes.enrolment = 'enrolled' AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.node_id = nodes.id \
+     AND other.state IN ('dispatched', 'running', 'interrupted', 'cancelling', 'finishing')) \
+     AND NOT EXISTS (SELECT 1 FROM jobs AS earlier WHERE earlier.node_id = nodes.id AND earlier.state = 'queued' \
+     AND earlier.number < jobs.number)";
+/// The condition on its node that its agent takes commands.
+pub(super) const AGENT_READY: &str =
+    "nodes.alive AND nodes.boot_id IS NOT NULL AND nodes.agent_state NOT IN ('busy', 'draining')";
+
 impl Store {
-    /// Sends every command that can be sent now, and says how many.
+    /// Sends every command that can be sent now, and says how many. Those of deploys are made elsewhere: they need URLs.
     ///
     /// # Errors
     /// The store cannot be written.
     pub async fn dispatch(&self, bounds: &Bounds) -> Result<usize, StoreError> {
         let mut tx = self.begin().await?;
-        // Jobs of a node are carried out in the order in which they were submitted: one that waits for its next attempt holds back
-        // those behind it. Else a clean that is tried again would erase what the deploy behind it had written meanwhile.
-        let ready: Vec<(String, String, String)> = sqlx::query_as(
+        let query = format!(
             "SELECT jobs.id, nodes.boot_id, nodes.properties FROM jobs JOIN nodes ON nodes.id = jobs.node_id \
-             WHERE jobs.state = 'queued' AND jobs.not_before <= ?1 AND jobs.deadline > ?1 AND nodes.enrolment = 'enrolled' \
-             AND nodes.alive AND nodes.boot_id IS NOT NULL AND nodes.agent_state NOT IN ('busy', 'draining') \
-             AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.node_id = nodes.id \
-             AND other.state IN ('dispatched', 'running', 'interrupted', 'cancelling')) \
-             AND NOT EXISTS (SELECT 1 FROM jobs AS earlier WHERE earlier.node_id = nodes.id AND earlier.state = 'queued' \
-             AND earlier.number < jobs.number) LIMIT ?2",
-        )
-        .bind(tx.now)
-        .bind(BATCH)
-        .fetch_all(&mut *tx.inner)
-        .await?;
+             WHERE {FIRST_IN_LINE} AND {AGENT_READY} AND jobs.verb <> 'deploy' LIMIT ?2"
+        );
+        let ready: Vec<(String, String, String)> = sqlx::query_as(sqlx::AssertSqlSafe(query))
+            .bind(tx.now)
+            .bind(BATCH)
+            .fetch_all(&mut *tx.inner)
+            .await?;
         for (job, boot, properties) in &ready {
             tx.dispatch(job, boot, from_json(properties)?, bounds).await?;
         }
@@ -115,33 +123,42 @@ impl Tx {
         bounds: &Bounds,
     ) -> Result<(), StoreError> {
         let Some(row) = self.job(job).await? else { return Ok(()) };
+        match without_image(with_properties(row.work(&self.vault)?, properties)) {
+            Some(work) => self.send_run(&row, boot, work, None, bounds).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the command of a new attempt to the outbox.
+    pub(super) async fn send_run(
+        &mut self,
+        job: &JobRow,
+        boot: &str,
+        work: Work,
+        restart: Option<Restart>,
+        bounds: &Bounds,
+    ) -> Result<(), StoreError> {
         let expires_at = self.now.saturating_add(micros(bounds.accept));
-        let work = match with_properties(row.work()?, properties) {
-            Ok(work) => work,
-            Err(error) => {
-                let with = With { error: Some(error), ..With::default() };
-                return self.trigger(&row, Trigger::Fail, with).await.map(drop);
-            }
-        };
         let reference =
-            CommandRef { job: row.id()?, command: CommandId::new(), attempt: row.attempt.saturating_add(1) };
+            CommandRef { job: job.id()?, command: CommandId::new(), attempt: job.attempt.saturating_add(1) };
         let command = RunCommand {
             reference,
-            node: row.node()?,
+            node: job.node()?,
             boot_id: id(boot)?,
             expires_at: time(expires_at),
-            afterwards: Afterwards::Stay,
             work,
+            afterwards: restart.map_or(Afterwards::Stay, Restart::afterwards),
         };
-        sqlx::query("UPDATE jobs SET attempt = ?2, lease_until = NULL WHERE number = ?1")
-            .bind(row.number)
+        sqlx::query("UPDATE jobs SET attempt = ?2, lease_until = NULL, restart = ?3 WHERE number = ?1")
+            .bind(job.number)
             .bind(reference.attempt)
+            .bind(restart.map(Restart::as_str))
             .execute(&mut *self.inner)
             .await?;
         sqlx::query(
             "INSERT INTO attempts (job_id, number, command_id, boot_id, state, dispatched_at) VALUES (?, ?, ?, ?, 'dispatched', ?)",
         )
-        .bind(job)
+        .bind(reference.job.to_string())
         .bind(reference.attempt)
         .bind(reference.command.to_string())
         .bind(boot)
@@ -149,11 +166,11 @@ impl Tx {
         .execute(&mut *self.inner)
         .await?;
         // The agent has its own clock; the broker drops what nobody took by its own, a little later.
-        let event = Event::new(SOURCE, job, command);
+        let event = Event::new(SOURCE, reference.job.to_string(), command);
         let message =
             Outgoing::command(&event, event.data.node).about(reference.command).expiring(bounds.accept * 2);
         self.send(&Item::Publish(Box::new(message))).await?;
-        self.trigger(&row, Trigger::Dispatch, With { wait_until: Some(expires_at), ..With::default() })
+        self.trigger(job, Trigger::Dispatch, With { wait_until: Some(expires_at), ..With::default() })
             .await?;
         Ok(())
     }
@@ -257,31 +274,27 @@ impl Tx {
 }
 
 /// What the operator said about the machine goes into the command: an agent decides by nothing that it remembers.
-fn with_properties(work: Work<ImageSource>, properties: NodeProperties) -> Result<Work, ErrorReport> {
-    Ok(match work {
-        Work::Deploy(spec) => {
-            let source = url_of(&spec.image_source)?;
-            let mirrors = spec.image_mirrors.iter().map(url_of).collect::<Result<_, _>>()?;
-            let mut spec = (*spec).with_sources(source, mirrors);
+pub(super) fn with_properties(work: Work<ImageSource>, properties: NodeProperties) -> Work<ImageSource> {
+    match work {
+        Work::Deploy(mut spec) => {
             spec.root_device = spec.root_device.or(properties.root_device);
             spec.skip_block_devices.extend(properties.skip_block_devices);
-            Work::Deploy(Box::new(spec))
+            Work::Deploy(spec)
         }
         Work::Clean(mut spec) => {
             spec.skip_block_devices.extend(properties.skip_block_devices);
             Work::Clean(spec)
         }
-        Work::Inspect(spec) => Work::Inspect(spec),
-        Work::Noop(spec) => Work::Noop(spec),
-    })
+        work @ (Work::Inspect(_) | Work::Noop(_)) => work,
+    }
 }
 
-fn url_of(source: &ImageSource) -> Result<ImageUrl, ErrorReport> {
-    match source {
-        ImageSource::Url(url) => Ok(url.clone()),
-        other => Err(ErrorReport::new(
-            ErrorCode::ImageUnsupported,
-            format!("{other} is not at a URL; this coordinator makes none"),
-        )),
+/// Work that needs no URL.
+fn without_image(work: Work<ImageSource>) -> Option<Work> {
+    match work {
+        Work::Inspect(spec) => Some(Work::Inspect(spec)),
+        Work::Clean(spec) => Some(Work::Clean(spec)),
+        Work::Noop(spec) => Some(Work::Noop(spec)),
+        Work::Deploy(_) => None,
     }
 }

@@ -36,8 +36,9 @@ impl Store {
         )
         .fetch_all(&self.reader)
         .await?;
-        let query =
-            format!("{JOBS} WHERE jobs.state IN ('queued', 'dispatched', 'interrupted', 'cancelling')");
+        let query = format!(
+            "{JOBS} WHERE jobs.state IN ('queued', 'dispatched', 'interrupted', 'cancelling', 'finishing')"
+        );
         let waiting: Vec<JobRow> = sqlx::query_as(sqlx::AssertSqlSafe(query)).fetch_all(&self.reader).await?;
         let mut waits = Vec::with_capacity(waiting.len());
         for job in waiting {

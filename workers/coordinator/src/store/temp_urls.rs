@@ -2,6 +2,7 @@
 
 use super::{Store, StoreError};
 use crate::images::swift::Terms;
+use crate::vault::Place;
 
 /// A temporary URL.
 #[derive(Clone, PartialEq, Eq)]
@@ -47,9 +48,11 @@ impl Store {
                 .await?;
         if let Some((url, expires_at)) = kept
             && terms.allow(expires_at)
+            // One that was sealed under a key that is gone is as good as none.
+            && let Ok(url) = self.vault.open(place(fingerprint), &url)
         {
             tx.commit().await?;
-            return Ok(Handed::Again(TempUrlEntry { url: from_rest(url), expires_at }));
+            return Ok(Handed::Again(TempUrlEntry { url: url.as_str().to_owned(), expires_at }));
         }
         sqlx::query("DELETE FROM temp_urls WHERE expires_at < ?")
             .bind(terms.now.div_euclid(1_000_000))
@@ -57,7 +60,7 @@ impl Store {
             .await?;
         sqlx::query("INSERT OR REPLACE INTO temp_urls (fingerprint, url, expires_at) VALUES (?, ?, ?)")
             .bind(fingerprint)
-            .bind(at_rest(&new.url))
+            .bind(self.vault.seal_if_keyed(place(fingerprint), new.url.clone()))
             .bind(new.expires_at)
             .execute(&mut *tx.inner)
             .await?;
@@ -66,12 +69,6 @@ impl Store {
     }
 }
 
-/// A URL as it stands in the column.
-fn at_rest(url: &str) -> String {
-    url.to_owned()
-}
-
-/// The URL that a column holds.
-fn from_rest(column: String) -> String {
-    column
+fn place(fingerprint: &str) -> Place<'_> {
+    Place { table: "temp_urls", column: "url", row: fingerprint }
 }

@@ -6,6 +6,7 @@ use farrier::wire::api::{JobState, StreamEvent};
 use farrier::wire::report::Output;
 use farrier::wire::{CancelCommand, CommandRef, ErrorCode, ErrorReport, Event, JobChanged, Verb};
 
+use super::errands::Phase;
 use super::outbox::Item;
 use super::rows::{JOBS, JobRow, json};
 use super::{StoreError, Tx};
@@ -28,6 +29,8 @@ pub(super) struct With {
     pub(super) wait_until: Option<i64>,
     /// When the next attempt may begin.
     pub(super) not_before: Option<i64>,
+    /// What the job is at in the new state.
+    pub(super) phase: Option<Phase>,
 }
 
 /// A job that reached a state, for the metrics.
@@ -65,17 +68,18 @@ impl Tx {
     ) -> Result<bool, StoreError> {
         let Some(state) = next(job.state()?, trigger) else { return Ok(false) };
         // What has succeeded has begun, even if the word that it had came late or never.
-        let first_start =
-            matches!(state, JobState::Running | JobState::Succeeded) && job.started_at.is_none();
+        let first_start = matches!(state, JobState::Running | JobState::Finishing | JobState::Succeeded)
+            && job.started_at.is_none();
         let error = match (&with.error, state) {
             (Some(error), _) => Some(error.clone()),
-            (None, JobState::Succeeded) => None,
+            (None, JobState::Succeeded | JobState::Finishing) => None,
             (None, _) => job.error()?,
         };
         sqlx::query(
             "UPDATE jobs SET state = ?2, state_since = ?3, wait_until = ?4, not_before = coalesce(?5, not_before), \
              error = ?6, output = coalesce(?7, output), started_at = CASE WHEN ?8 THEN ?3 ELSE started_at END, \
-             finished_at = CASE WHEN ?9 THEN ?3 ELSE NULL END, \
+             finished_at = CASE WHEN ?9 THEN ?3 ELSE NULL END, phase = ?10, phase_since = CASE WHEN ?10 IS NULL THEN NULL ELSE ?3 END, \
+             url_refused = NULL, \
              progress = CASE WHEN ?2 IN ('running', 'interrupted', 'cancelling') THEN progress ELSE NULL END \
              WHERE number = ?1",
         )
@@ -88,11 +92,12 @@ impl Tx {
         .bind(with.output.as_ref().map(json))
         .bind(first_start)
         .bind(state.is_final())
+        .bind(with.phase.map(Phase::as_str))
         .execute(&mut *self.inner)
         .await?;
         let waited_micros = first_start.then_some(self.now - job.created_at);
-        self.after.counts.push(Count { verb: job.work()?.verb(), state, waited_micros });
-        self.after.schedule |= state == JobState::Queued || state.is_final();
+        self.after.counts.push(Count { verb: job.verb()?, state, waited_micros });
+        self.after.schedule |= matches!(state, JobState::Queued | JobState::Finishing) || state.is_final();
         self.tell_job(job, state, job.attempt + u32::from(trigger == Trigger::Dispatch), error).await?;
         Ok(true)
     }
@@ -106,8 +111,7 @@ impl Tx {
         error: Option<ErrorReport>,
     ) -> Result<(), StoreError> {
         let id = job.id()?;
-        let changed =
-            JobChanged { job: id, node: job.node()?, verb: job.work()?.verb(), state, attempt, error };
+        let changed = JobChanged { job: id, node: job.node()?, verb: job.verb()?, state, attempt, error };
         let event = Event::new(SOURCE, id.to_string(), changed);
         let message = Outgoing::job_changed(&event, &job.node_site, &job.node_rack);
         self.send(&Item::Publish(Box::new(message))).await?;
@@ -123,7 +127,8 @@ impl Tx {
         output: Option<Output>,
     ) -> Result<bool, StoreError> {
         let retry = job.retry()?;
-        let backoff = self.now.saturating_add(backoff_micros(retry.backoff_seconds, job.attempt));
+        let tries = job.attempt.saturating_add(job.failed_preparations);
+        let backoff = self.now.saturating_add(backoff_micros(retry.backoff_seconds, tries));
         let trigger = match job.state()? {
             JobState::Cancelling => match job.error()? {
                 // It was the deadline that wanted it to stop, and the deadline is why it failed.
@@ -133,7 +138,7 @@ impl Tx {
                 _ if has_stopped(error.code) => Trigger::Stopped,
                 _ => Trigger::Fail,
             },
-            _ if error.code.retryable() && job.attempt < retry.max_attempts && backoff < job.deadline => {
+            _ if error.code.retryable() && tries < retry.max_attempts && backoff < job.deadline => {
                 Trigger::Retry
             }
             _ => Trigger::Fail,

@@ -88,6 +88,34 @@ async fn a_bad_node_names_the_field_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_bad_driver_info_is_refused_with_every_bad_key_and_changes_nothing() {
+    let server = Server::start().await;
+    let bad = json!({"redfish_adress": "bmc", "image_http_proxy": "socks5://u:hunter2@p", "disable_power_off": "maybe"});
+    let problem = server.post("/v1/nodes", json!({"id": NodeId::new(), "driver_info": bad}), 400).await;
+    let (code, field, detail) = told(&problem);
+    assert_eq!(code, "bad-driver-info");
+    assert!(field.is_some_and(|field| field.starts_with("driver_info.")), "{problem}");
+    for key in ["redfish_adress", "image_http_proxy", "disable_power_off"] {
+        assert!(detail.contains(key), "{detail}");
+    }
+    assert!(!detail.contains("hunter2"), "{detail}");
+    assert_eq!(server.get("/v1/nodes", 200).await["items"], json!([]));
+
+    // What goes with nothing that is there already is refused as well.
+    server.enrol("n1").await;
+    let set = async |info, status| {
+        server.ask("PATCH", "/v1/nodes/n1", Some(json!({"driver_info": info})), status).await
+    };
+    set(json!({"redfish_address": "bmc7"}), 200).await;
+    let problem = set(json!({"ipmi_address": "bmc7"}), 400).await;
+    assert_eq!(told(&problem).1, Some("driver_info.power_interface"));
+    set(json!({"ipmi_address": "bmc7", "power_interface": "ipmitool"}), 200).await;
+    let problem = set(json!({"ipmi_address": null}), 400).await;
+    assert_eq!(told(&problem).1, Some("driver_info.ipmi_address"));
+    assert_eq!(server.get("/v1/nodes/n1", 200).await["driver_info"]["ipmi_address"], "bmc7");
+}
+
+#[tokio::test]
 async fn a_body_that_is_not_json_or_too_large_is_refused() {
     let server = Server::start().await;
     let post = |path: &str, kind: &str, body: String| {

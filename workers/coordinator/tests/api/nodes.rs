@@ -39,6 +39,34 @@ async fn a_node_is_enrolled_shown_changed_and_deleted() {
 }
 
 #[tokio::test]
+async fn no_answer_shows_a_password_and_none_is_taken_for_what_is_shown() {
+    let server = Server::start().await;
+    let id = NodeId::new().to_string();
+    let create = json!({
+        "id": id, "name": "n1", "driver_info": {
+            "ipmi_address": "10.0.0.1", "ipmi_password": "hunter2", "ipmi_hex_kg_key": "68756e74657232".repeat(3)[..40],
+            "image_http_proxy": "http://user:hunter2@proxy:3128"
+        },
+    });
+    let node = server.post("/v1/nodes", create, 201).await;
+    let shown = json!({
+        "ipmi_address": "10.0.0.1", "ipmi_password": "******", "ipmi_hex_kg_key": "******",
+        "image_http_proxy": "http://proxy:3128/"
+    });
+    assert_eq!(node["driver_info"], shown);
+    let changed = server.ask("PATCH", "/v1/nodes/n1", Some(json!({"rack": "r2"})), 200).await;
+    let listed = server.get("/v1/nodes", 200).await["items"][0].clone();
+    for answer in [changed, listed, server.get("/v1/nodes/n1", 200).await] {
+        assert_eq!(answer["driver_info"], shown);
+    }
+    let change = json!({"driver_info": {"ipmi_password": "******"}});
+    let problem = server.ask("PATCH", "/v1/nodes/n1", Some(change), 400).await;
+    assert_eq!((told(&problem).0, told(&problem).1), ("bad-schema", Some("driver_info.ipmi_password")));
+    let opened = server.store.nodes().driver_info("n1").await.unwrap();
+    assert_eq!(opened["ipmi_password"], "hunter2");
+}
+
+#[tokio::test]
 async fn a_node_that_is_not_there_is_a_404_everywhere() {
     let server = Server::start().await;
     for (method, path, body) in [

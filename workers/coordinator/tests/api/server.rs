@@ -9,6 +9,8 @@ use farrier::wire::NodeId;
 use farrier_coordinator::api::{self, Api};
 use farrier_coordinator::feed::Feed;
 use farrier_coordinator::store::Store;
+use farrier_coordinator::vault::Vault;
+use farrier_coordinator::vault::keys::SecretKey;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -36,7 +38,8 @@ impl Server {
     pub(crate) async fn start_with(token: Option<&str>, broker: Broker) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let feed = Feed::new();
-        let store = Store::open(&directory.path().join("farrier.db"), feed.clone()).await.unwrap();
+        let vault = Vault::new(vec![SecretKey::new(&[1; 32])]);
+        let store = Store::open(&directory.path().join("farrier.db"), feed.clone(), vault).await.unwrap();
         let shutdown = CancellationToken::new();
         let api = Api {
             store: store.clone(),

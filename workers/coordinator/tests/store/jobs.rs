@@ -150,7 +150,8 @@ async fn a_command_carries_what_the_operator_said_of_the_machine() {
         "skip_block_devices": [{"serial": "JOB"}],
     });
     lab.submit(json!({"node": "n1", "verb": "deploy", "spec": spec})).await;
-    let command = lab.dispatch().await;
+    assert_eq!(lab.store.dispatch(&BOUNDS).await.unwrap(), 0, "a deploy is prepared first");
+    let command = lab.deploy(None).await;
     let Work::Deploy(spec) = command.work else { panic!("another verb") };
     assert_eq!(spec.root_device.unwrap().serial.unwrap(), "ROOT");
     let skipped: Vec<_> = spec.skip_block_devices.iter().map(|hints| hints.serial.clone().unwrap()).collect();
@@ -327,11 +328,11 @@ async fn what_was_done_leaves_the_outbox_and_the_rest_stays() {
     let lab = Lab::new().await;
     lab.agent("n1").await;
     lab.noop("n1").await;
-    let pending = lab.store.pending(0, 100).await.unwrap();
+    let pending = lab.store.pending(0, 100).await.unwrap().items;
     assert!(pending.len() >= 2);
     lab.store.done(&[pending[0].id]).await.unwrap();
     let left: Vec<_> =
-        lab.store.pending(0, 100).await.unwrap().into_iter().map(|pending| pending.id).collect();
+        lab.store.pending(0, 100).await.unwrap().items.into_iter().map(|pending| pending.id).collect();
     assert_eq!(left, pending[1..].iter().map(|pending| pending.id).collect::<Vec<_>>());
 }
 

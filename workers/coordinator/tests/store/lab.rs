@@ -9,12 +9,15 @@ use farrier::wire::api::{Job, JobState, Node, NodeCreate, NodeProperties};
 use farrier::wire::report::{Output, StepOutcome, StepReport};
 use farrier::wire::{
     Accepted, AgentEvent, AgentState, BootId, Command, CommandRef, CommandResult, ErrorCode, ErrorReport,
-    Heartbeat, Hello, JobId, JobRequest, NodeId, Origin, Outcome, Progress, RunCommand, Running,
-    StepProgress, Verb,
+    Heartbeat, Hello, ImageSource, JobId, JobRequest, NodeId, Origin, Outcome, Progress, RunCommand, Running,
+    StepProgress, Verb, Work,
 };
 use farrier_coordinator::feed::Feed;
+use farrier_coordinator::store::errands::{Errand, ErrandKind, Prepared, Restart};
 use farrier_coordinator::store::outbox::Item;
 use farrier_coordinator::store::{Bounds, Rules, Store};
+use farrier_coordinator::vault::Vault;
+use farrier_coordinator::vault::keys::SecretKey;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
@@ -38,8 +41,14 @@ impl Lab {
     }
 
     pub(crate) async fn at(database: &Path) -> Self {
+        Self::with_keys(database, &[]).await
+    }
+
+    /// With keys that consist of one byte each, over and over.
+    pub(crate) async fn with_keys(database: &Path, keys: &[u8]) -> Self {
         let feed = Feed::new();
-        let store = Store::open(database, feed.clone()).await.unwrap();
+        let vault = Vault::new(keys.iter().map(|byte| SecretKey::new(&[*byte; 32])).collect());
+        let store = Store::open(database, feed.clone(), vault).await.unwrap();
         let rules = Rules { auto_enroll: false, lease: BOUNDS.lease };
         Self { store, feed, rules, database: database.to_owned(), _directory: None }
     }
@@ -52,8 +61,15 @@ impl Lab {
             let columns = columns.iter().map(|column| format!("{column} = {column} - {seconds} * 1000000"));
             columns.collect::<Vec<_>>().join(", ")
         };
-        let jobs =
-            earlier(&["state_since", "wait_until", "not_before", "lease_until", "created_at", "deadline"]);
+        let jobs = earlier(&[
+            "state_since",
+            "phase_since",
+            "wait_until",
+            "not_before",
+            "lease_until",
+            "created_at",
+            "deadline",
+        ]);
         let nodes = earlier(&["last_seen_at", "alive_since"]);
         for statement in [format!("UPDATE jobs SET {jobs}"), format!("UPDATE nodes SET {nodes}")] {
             sqlx::query(AssertSqlSafe(statement)).execute(&mut database).await.unwrap();
@@ -135,6 +151,24 @@ impl Lab {
         self.commands().await.into_iter().rev().find_map(as_run).expect("the command is in the outbox")
     }
 
+    /// The one errand of a kind that is to be done.
+    pub(crate) async fn errand(&self, kind: ErrandKind) -> Errand {
+        let errands = self.store.errands().await.unwrap();
+        let found: Vec<_> = errands.into_iter().filter(|errand| errand.kind == kind).collect();
+        assert_eq!(found.len(), 1, "{kind:?}: {found:?}");
+        found[0]
+    }
+
+    /// Prepares and sends the one deploy that can be sent, as it was submitted.
+    pub(crate) async fn deploy(&self, restart: Option<Restart>) -> RunCommand {
+        let errand = self.errand(ErrandKind::Prepare).await;
+        let circumstances = self.store.circumstances(errand).await.unwrap().unwrap();
+        let work = as_submitted(circumstances.work);
+        let prepared = Prepared { work, restart, url_expires_at: None };
+        assert!(self.store.dispatch_prepared(errand, prepared, &BOUNDS).await.unwrap());
+        self.commands().await.into_iter().rev().find_map(as_run).expect("the command is in the outbox")
+    }
+
     /// A job that its agent has accepted.
     pub(crate) async fn running(&self, agent: &Agent, node: &str) -> (JobId, CommandRef) {
         let job = self.noop(node).await;
@@ -155,7 +189,8 @@ impl Lab {
     /// What stands in the outbox, oldest first.
     pub(crate) async fn outbox(&self) -> Vec<Item> {
         let pending = self.store.pending(0, 10_000).await.unwrap();
-        pending.into_iter().map(|pending| pending.item).collect()
+        assert!(pending.unreadable.is_empty(), "{pending:?}");
+        pending.items.into_iter().map(|pending| pending.item).collect()
     }
 
     pub(crate) async fn messages(&self) -> Vec<Outgoing> {
@@ -173,6 +208,13 @@ impl Lab {
         let commands = self.commands().await.into_iter();
         commands.filter_map(|c| if let Command::Cancel(c) = c { Some(c.reference) } else { None }).collect()
     }
+}
+
+/// A deploy whose image needs no other URL.
+pub(crate) fn as_submitted(work: Work<ImageSource>) -> Work {
+    let Work::Deploy(spec) = work else { panic!("another verb") };
+    let ImageSource::Url(source) = spec.image_source.clone() else { panic!("no URL") };
+    Work::Deploy(Box::new((*spec).with_sources(source, Vec::new())))
 }
 
 fn as_run(command: Command) -> Option<RunCommand> {

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod errands;
 mod full;
 mod jobs;
 mod lab;
+mod secrets;
 mod temp_urls;
 mod words;

@@ -1,0 +1,154 @@
+//! Does the errands of jobs: what takes time, and needs others than the broker. Every errand is a task that may fail, be
+//! stopped or die at any moment; what it has done stands in the store, and what is left is done by the next one.
+
+mod power_on;
+mod prepare;
+mod refresh;
+mod restart;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use farrier::broker::{Broker, Status};
+use farrier::wire::{Coded as _, ErrorCode, ErrorReport, FreshImageUrls};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::error;
+
+use crate::images::Images;
+use crate::power::Power;
+use crate::store::errands::{Errand, ErrandKind};
+use crate::store::{Bounds, Store, StoreError};
+
+/// How often it is looked for errands, even when nobody says that there are some.
+const TICK: Duration = Duration::from_millis(500);
+/// How long an errand rests that could not be done for a reason of the store.
+const REST: Duration = Duration::from_secs(2);
+
+/// What errands are done with. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Conductor {
+    pub(crate) store: Store,
+    pub(crate) images: Images,
+    pub(crate) power: Power,
+    pub(crate) bounds: Bounds,
+    /// How long an agent may take to power its machine off after its result has come.
+    pub(crate) off_within: Duration,
+}
+
+/// How an errand has ended: when it is looked at again, if it is still to be done.
+type Ended = Result<Duration, StoreError>;
+
+/// Does errands, for ever.
+pub(crate) async fn run(conductor: Conductor, broker: Broker) {
+    let status = broker.status();
+    let mut work = UnderWay::default();
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = conductor.store.errands_wanted() => {}
+            Some(ended) = work.tasks.join_next_with_id() => {
+                work.ended(ended, &conductor).await;
+                continue;
+            }
+        }
+        // A URL is not made to grow old in the outbox.
+        let connected = matches!(*status.borrow(), Status::Connected { .. });
+        if let Err(fault) = work.look(&conductor, connected).await {
+            error!(error = %fault.report(), "errands cannot be read from the store; trying again");
+        }
+    }
+}
+
+/// The errands that are being done.
+#[derive(Debug, Default)]
+struct UnderWay {
+    tasks: JoinSet<Ended>,
+    begun: HashMap<Errand, AbortHandle>,
+    errands: HashMap<Id, Errand>,
+    /// Those that are not looked at before a time.
+    resting: HashMap<Errand, Instant>,
+}
+
+impl UnderWay {
+    /// Begins what is to be done and stops what no longer is.
+    async fn look(&mut self, conductor: &Conductor, connected: bool) -> Result<(), StoreError> {
+        let errands = conductor.store.errands().await?;
+        for (errand, task) in &self.begun {
+            // An agent that is silent for a moment is no reason to fetch an image again.
+            if !errands.contains(errand) && !conductor.store.awaits(*errand).await? {
+                task.abort();
+            }
+        }
+        self.resting.retain(|_, until| *until > Instant::now());
+        for errand in errands {
+            let sends = matches!(errand.kind, ErrandKind::Prepare | ErrandKind::Refresh);
+            let waits = self.begun.contains_key(&errand) || self.resting.contains_key(&errand);
+            if waits || (sends && !connected) {
+                continue;
+            }
+            let task = self.tasks.spawn(do_errand(conductor.clone(), errand));
+            self.errands.insert(task.id(), errand);
+            self.begun.insert(errand, task);
+        }
+        Ok(())
+    }
+
+    async fn ended(&mut self, ended: Result<(Id, Ended), JoinError>, conductor: &Conductor) {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let Some(errand) = self.errands.remove(&id) else { return };
+        self.begun.remove(&errand);
+        let rest = match ended {
+            Ok((_, Ok(rest))) => rest,
+            Ok((_, Err(fault))) => {
+                error!(job = %errand.job, error = %fault.report(), "an errand could not be noted; trying again");
+                REST
+            }
+            Err(error) if error.is_cancelled() => Duration::ZERO,
+            Err(error) => {
+                error!(job = %errand.job, kind = ?errand.kind, "an errand has panicked");
+                if let Err(fault) = give_up(&conductor.store, errand, panicked(&error)).await {
+                    error!(job = %errand.job, error = %fault.report(), "that could not be noted");
+                }
+                REST
+            }
+        };
+        if !rest.is_zero() {
+            self.resting.insert(errand, Instant::now() + rest);
+        }
+    }
+}
+
+/// Does an errand. One that cannot be done for what the store holds, a secret of a key that is gone, could never be done.
+async fn do_errand(conductor: Conductor, errand: Errand) -> Ended {
+    let ended = match errand.kind {
+        ErrandKind::Prepare => prepare::prepare(&conductor, errand).await,
+        ErrandKind::Refresh => refresh::refresh(&conductor, errand).await,
+        ErrandKind::PowerOn => power_on::power_on(&conductor, errand).await,
+        ErrandKind::Restart => restart::restart(&conductor, errand).await,
+    };
+    match ended {
+        Err(fault) if !fault.is_of_the_store() => {
+            give_up(&conductor.store, errand, fault.report()).await.map(|()| Duration::ZERO)
+        }
+        ended => ended,
+    }
+}
+
+/// Whatever waits for an errand is told that it will not be done.
+async fn give_up(store: &Store, errand: Errand, report: ErrorReport) -> Result<(), StoreError> {
+    match errand.kind {
+        ErrandKind::Prepare | ErrandKind::PowerOn => store.preparation_failed(errand, report).await,
+        ErrandKind::Refresh => store.send_urls(errand, FreshImageUrls::NotMade { error: report }, None).await,
+        ErrandKind::Restart => store.restarted(errand, Err(report)).await,
+    }
+}
+
+/// What has panicked would panic again.
+fn panicked(error: &JoinError) -> ErrorReport {
+    let message =
+        format!("the coordinator failed at it: {error}; this is a fault in Farrier, please report it");
+    ErrorReport::new(ErrorCode::Panic, message)
+}
