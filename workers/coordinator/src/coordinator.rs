@@ -54,7 +54,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     };
     parts.spawn(conductor::run(conductor, broker.clone()));
     parts.spawn(gauges::run(store.clone()));
-    let api = Api { store: store.clone(), feed, broker: broker.clone(), metrics, shutdown: shutdown.clone() };
+    let api = Api {
+        store: store.clone(),
+        feed,
+        broker: broker.clone(),
+        power: power.clone(),
+        metrics,
+        shutdown: shutdown.clone(),
+    };
     let mut servers = JoinSet::new();
     servers.spawn(api::serve(listener, api, config.token));
     if let Some(server) = image_server {

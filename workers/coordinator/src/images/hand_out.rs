@@ -56,6 +56,9 @@ impl Images {
         let proxies = self.0.proxies.choose(&circumstances.site, &circumstances.rack, &driver.image, &spec);
         let way = spec.image_download_source.or(driver.image.download_source).unwrap_or(self.0.way);
         let places = self.places(store, &spec, way, want).await?;
+        if matches!(want, Want::Fresh { .. }) && places.iter().all(|place| place.expires_at.is_none()) {
+            return Err(refused_for_good(&spec));
+        }
 
         if let Some(sha256) = places.iter().find_map(|place| place.sha256) {
             spec = self.with_sha256(spec, sha256).await?;
@@ -180,8 +183,9 @@ impl Images {
         let has_checksum = checksum.is_some();
         let mut image = Image::new(url, checksum);
         image.connection = self.connection(spec);
-        let fetched = self.0.local.fetch(store, &image, &String::from(source.clone())).await;
-        let published = fetched.map_err(|error| error.report())?;
+        // A temporary URL is another one each time.
+        let name = String::from(source.clone());
+        let published = self.0.local.fetch(store, &image, &name).await.map_err(|error| error.report())?;
         // Nobody vouches for an image without a digest, and its own is no proof: whether that will do is for the agent to say.
         let sha256 = has_checksum.then_some(published.sha256);
         Ok(Place { url: published.url, expires_at: None, sha256 })
@@ -232,6 +236,16 @@ impl Images {
         connection.headers.extend(authorization.map(|value| ("Authorization".to_owned(), value)));
         connection
     }
+}
+
+/// No URL of the image runs out: there is none that its servers would refuse less.
+fn refused_for_good(spec: &DeploySpec<ImageSource>) -> ErrorReport {
+    let message = format!(
+        "the server of {} refuses the image, and no URL of it is one that the coordinator could make anew; check \
+         image_request_authorization, and whether the URL of the job has run out",
+        spec.image_source
+    );
+    ErrorReport::new(ErrorCode::HttpStatus, message)
 }
 
 /// An agent would look for it in its own RAM disk.
