@@ -180,7 +180,10 @@ impl Images {
         let mut image = Image::new(url, spec.checksum().map_err(|error| ErrorReport::from(&error))?);
         image.connection = self.connection(spec);
         let _ = (store, source, image);
-        Err(ErrorReport::new(ErrorCode::ImageUnsupported, "this coordinator keeps no images of other servers"))
+        Err(ErrorReport::new(
+            ErrorCode::ImageUnsupported,
+            "this coordinator keeps no images of other servers",
+        ))
     }
 
     /// Has the agent verify what the coordinator serves. What the job gives is held against it; its checksum file names the image by its
