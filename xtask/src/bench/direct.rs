@@ -16,11 +16,11 @@ use farrier_testbed::disk_image::{self, DiskImage};
 use farrier_testbed::lab_disk;
 use farrier_testbed::process::Process;
 use farrier_testbed::squid::{RackCache, Squid, SquidOptions};
-use farrier_testbed::swift::Swift;
+use farrier_testbed::swift::{Served, Swift};
 use farrier_testbed::wait::{blocking, wait_for};
 use serde_json::json;
 
-use super::report::{Limit, Row, publish};
+use super::report::{Bound, Limit, Row, publish};
 use crate::workspace::Workspace;
 
 const MIB: u64 = 1 << 20;
@@ -59,7 +59,8 @@ pub(super) async fn measure(args: &DirectArgs, workspace: &Workspace) -> anyhow:
         let (direct, cached) =
             (rack.url(&rack.swift.url()).await?, rack.url(&rack.cache().swift_url()).await?);
         for ((case, proxy), url) in cases.iter_mut().zip(proxies).zip([&direct, &cached, &cached]) {
-            let (wall, bytes) = rack.deploy(url, proxy.as_deref()).await?;
+            let (wall, fetches) = rack.deploy(url, proxy.as_deref()).await?;
+            let bytes = fetches.iter().map(|fetch| fetch.bytes).sum();
             println!(
                 "run {run} of {}, {}: {:.2} s, {bytes} bytes from Swift",
                 args.runs,
@@ -68,12 +69,13 @@ pub(super) async fn measure(args: &DirectArgs, workspace: &Workspace) -> anyhow:
             );
             case.walls.push(wall);
             case.bytes = case.bytes.max(bytes);
+            case.fetches = case.fetches.max(fetches.len());
         }
     }
-    let limit = Limit::Bytes {
-        what: format!("sent by Swift for {} nodes behind an empty cache, where one image is", args.nodes),
-        found: Some(cases[1].bytes),
-        below: rack.image.size + 1,
+    let limit = Limit::Ratio {
+        what: format!("fetches from Swift by {} nodes behind an empty cache", args.nodes),
+        found: Some(f64::from(u32::try_from(cases[1].fetches)?)),
+        bound: Bound::AtMost(1.0),
     };
     let rows: Vec<_> = cases.into_iter().map(|case| case.row(args, &rack.image)).collect();
     publish(&workspace.target().join("bench"), "direct", &rows, &[limit])
@@ -85,11 +87,13 @@ struct Case {
     walls: Vec<Duration>,
     /// The most that Swift has sent in a run.
     bytes: u64,
+    /// In how many answers.
+    fetches: usize,
 }
 
 impl Case {
     fn new(name: &'static str) -> Self {
-        Self { name, walls: Vec::new(), bytes: 0 }
+        Self { name, walls: Vec::new(), bytes: 0, fetches: 0 }
     }
 
     fn row(self, args: &DirectArgs, image: &DiskImage) -> Row {
@@ -97,6 +101,7 @@ impl Case {
             .with("nodes", args.nodes)
             .with("image_bytes", image.size)
             .with("origin_bytes", self.bytes)
+            .with("origin_fetches", self.fetches)
             .with_times(self.walls)
     }
 }
@@ -161,7 +166,7 @@ impl Rack {
     }
 
     /// Lets all nodes deploy at once. Gives the time until the last has ended, and what Swift has sent for that.
-    async fn deploy(&self, url: &ImageUrl, proxy: Option<&str>) -> anyhow::Result<(Duration, u64)> {
+    async fn deploy(&self, url: &ImageUrl, proxy: Option<&str>) -> anyhow::Result<(Duration, Vec<Served>)> {
         let before = self.swift.fetches(CONTAINER, OBJECT)?.len();
         let began = Instant::now();
         let mut running = Vec::new();
@@ -189,7 +194,7 @@ impl Rack {
             let fetches = self.swift.fetches(CONTAINER, OBJECT)?.split_off(before);
             Ok((fetches.len() >= at_least).then_some(fetches))
         });
-        Ok((wall, sent.await?.iter().map(|fetch| fetch.bytes).sum()))
+        Ok((wall, sent.await?))
     }
 
     /// What an agent does with a job, by itself.
