@@ -6,7 +6,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 ///
 /// # Panics
 /// When the work panics: the panic goes on in the caller.
-pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     join(spawn_blocking(work)).await
 }
 

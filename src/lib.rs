@@ -3,7 +3,7 @@
 //! Arrows run one way: `wire <- broker`, `{disk, image, hardware} <- handlers`, and the workers on top. [`disk`], [`hardware`]
 //! and [`image`] speak in the plain types of [`wire`]; `image` knows no disk policy, `disk` knows no HTTP, [`handlers`] know no AMQP.
 
-mod blocking;
+pub mod blocking;
 pub mod broker;
 pub mod config;
 mod direct;

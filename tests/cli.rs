@@ -43,7 +43,7 @@ fn ends_with(output: &Output, code: i32) -> (String, String) {
 #[test]
 fn help_says_what_the_exit_codes_mean() {
     let (out, _) = ends_with(&run(&["--help"]), 0);
-    for noun in ["node", "job", "events", "dead", "run", "completions"] {
+    for noun in ["node", "job", "image", "events", "dead", "run", "completions"] {
         assert!(out.contains(&format!("\n  {noun} ")), "{out}");
     }
     assert!(out.contains("Exit codes:") && out.contains("4  there is no such node"), "{out}");
@@ -80,6 +80,16 @@ fn wrong_usage_ends_with_2_before_anything_is_sent() {
         (&["node", "enroll", NODE, "--property", "root_devise={}"], "root_devise"),
         (&["node", "enroll", NODE, "--driver-info", "redfish_address"], "KEY=VALUE"),
         (&["node", "set", "n1"], "nothing to change"),
+        (&["image", "set", "debian"], "<IMAGE>"),
+        (&["image", "set", JOB, "--checksum", "abc"], "--checksum"),
+        (&["image", "set", JOB, "--os-hash-algo", "sha256"], "--os-hash-value"),
+        (
+            &["image", "set", JOB, "--os-hash-algo", "crc32", "--os-hash-value", "ab"],
+            "expected one of sha256",
+        ),
+        (&["image", "set", JOB, "--os-hash-algo", "sha256", "--os-hash-value", "ab"], "os_hash_value"),
+        (&["image", "set", JOB, "--source", JOB], "the UUID of another image"),
+        (&["image", "set", JOB, "--size", "0"], "number of bytes"),
         (&["run", "deploy", "--spec", "-"], "not JSON"),
     ];
     for (arguments, expected) in wrong {
@@ -235,6 +245,51 @@ fn names_go_into_the_path_as_they_are() {
         other => panic!("{other}"),
     });
     ends_with(&run(&["node", "show", "web/12 ?", "--api", &format!("{api}/base/")]), 4);
+}
+
+#[test]
+fn an_image_is_registered_shown_listed_and_forgotten() {
+    let image = json!({
+        "id": JOB, "name": "debian 13", "source": "swift://glance/debian.qcow2", "image_checksum": format!("sha256:{}", "ab".repeat(32)),
+        "os_hash_algo": null, "os_hash_value": null, "disk_format": "qcow2", "size": 1048576,
+        "created_at": "2025-11-24T16:00:00Z", "updated_at": "2025-11-24T16:00:00Z"
+    });
+    let api = double(move |line, _| {
+        let answer = |body: &Value| http("200 OK", "application/json", &body.to_string());
+        match line {
+            "PUT /v1/images/019a3c60-1a00-7b52-8e4f-2d9c0b6a1f31 HTTP/1.1" => answer(&image),
+            "GET /v1/images/019a3c60-1a00-7b52-8e4f-2d9c0b6a1f31 HTTP/1.1" => answer(&image),
+            "GET /v1/images?limit=100 HTTP/1.1" => answer(&json!({"items": [image], "next": null})),
+            "DELETE /v1/images/019a3c60-1a00-7b52-8e4f-2d9c0b6a1f31 HTTP/1.1" => {
+                http("204 No Content", "text/plain", "")
+            }
+            other => panic!("{other}"),
+        }
+    });
+    let set = [
+        "image",
+        "set",
+        JOB,
+        "--disk-format",
+        "qcow2",
+        "--source",
+        "swift://glance/debian.qcow2",
+        "--api",
+        &api,
+    ];
+    let (out, _) = ends_with(&run(&set), 0);
+    assert!(
+        out.contains("debian 13")
+            && out.contains("swift://glance/debian.qcow2")
+            && out.contains("sha256:abab"),
+        "{out}"
+    );
+    let (out, _) = ends_with(&run(&["image", "show", JOB, "--json", "--api", &api]), 0);
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["disk_format"], "qcow2");
+    let (out, _) = ends_with(&run(&["image", "list", "--api", &api]), 0);
+    assert!(out.contains(JOB) && out.contains("1.00 MiB"), "{out}");
+    let (_, err) = ends_with(&run(&["image", "delete", JOB, "--api", &api]), 0);
+    assert!(err.contains("is forgotten"), "{err}");
 }
 
 #[test]

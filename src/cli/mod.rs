@@ -6,6 +6,7 @@ mod dead;
 mod error;
 mod events;
 mod exit;
+mod image;
 mod job;
 mod node;
 mod output;
@@ -65,6 +66,9 @@ enum Noun {
     /// Jobs: submit, list, show, watch, cancel
     #[command(subcommand)]
     Job(job::JobCommand),
+    /// Images that jobs name by their UUID: register, list, show, delete
+    #[command(subcommand)]
+    Image(image::ImageCommand),
     /// Follow what happens, as it happens
     Events(events::EventsCommand),
     /// Messages that nobody could process: list, send again
@@ -100,6 +104,7 @@ async fn dispatch(cli: Cli, output: &mut Output) -> Result<Exit, Failure> {
     match cli.noun {
         Noun::Node(command) => Box::pin(node::run(command, &globals.client().await?, output)).await,
         Noun::Job(command) => Box::pin(job::run(command, &globals.client().await?, output)).await,
+        Noun::Image(command) => Box::pin(image::run(command, &globals.client().await?, output)).await,
         Noun::Events(command) => Box::pin(events::run(command, &globals.client().await?, output)).await,
         Noun::Dead(command) => Box::pin(dead::run(command, &globals.client().await?, output)).await,
         Noun::Run(command) => Box::pin(run::run(*command, output)).await,

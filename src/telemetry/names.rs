@@ -37,6 +37,17 @@ pub const BUSY: &str = "farrier_agent_busy";
 /// Temporary URLs that were handed out: `outcome`, which is `reused` or `made`.
 pub const TEMP_URLS: &str = "farrier_temp_urls_total";
 
+/// Requests that the image server answered: `status`.
+pub const IMAGE_REQUESTS: &str = "farrier_image_requests_total";
+/// Bytes of images that the image server sent.
+pub const IMAGE_BYTES: &str = "farrier_image_sent_bytes_total";
+/// Bytes of files that were hashed to be served.
+pub const IMAGE_HASHED_BYTES: &str = "farrier_image_hashed_bytes_total";
+/// Images that were wanted from the image cache, and that left it: `outcome`.
+pub const IMAGE_CACHE: &str = "farrier_image_cache_total";
+/// Bytes of images in the image cache.
+pub const IMAGE_CACHE_BYTES: &str = "farrier_image_cache_bytes";
+
 /// Tells the recorder what each metric means.
 pub(super) fn describe() {
     describe_counter!(JOBS_TOTAL, "Jobs that reached a state.");
@@ -64,4 +75,9 @@ pub(super) fn describe() {
     describe_counter!(COMMANDS_TOTAL, "Commands that the agent ended, by outcome.");
     describe_gauge!(BUSY, "1 while the agent carries out a command.");
     describe_counter!(TEMP_URLS, "Temporary URLs that were handed out, reused or made.");
+    describe_counter!(IMAGE_REQUESTS, "Requests that the image server answered, by status.");
+    describe_counter!(IMAGE_BYTES, Unit::Bytes, "Bytes of images that the image server sent.");
+    describe_counter!(IMAGE_HASHED_BYTES, Unit::Bytes, "Bytes of files that were hashed to be served.");
+    describe_counter!(IMAGE_CACHE, "Images that were reused, fetched or evicted in the image cache.");
+    describe_gauge!(IMAGE_CACHE_BYTES, Unit::Bytes, "Bytes of images in the image cache.");
 }

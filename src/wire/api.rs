@@ -345,7 +345,7 @@ pub struct DeadLetter {
     pub user_id: Option<String>,
     /// When it was put aside.
     pub at: Option<DateTime<Utc>>,
-    /// The message; bytes that are not UTF-8 are replaced.
+    /// The message; bytes that are not UTF-8 are replaced, and secrets in JSON are hidden.
     pub body: String,
 }
 

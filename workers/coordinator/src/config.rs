@@ -9,9 +9,12 @@ use farrier::broker::{BadBrokerUrl, BrokerConfig, BrokerUrl};
 use farrier::config::{ConfigError, Layer as _, read_file};
 use farrier::layer;
 use farrier::telemetry::log;
+use farrier::wire::ImageDownloadSource;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
+use crate::images::local::{AgentSettings, ConductorSettings, DeploySettings, LocalConfig};
+use crate::images::proxies::{ProxyDefaults, ProxySettings};
 use crate::images::swift::{Glance, GlanceSettings};
 use crate::power::{PowerSettings, PowerTable};
 use crate::vault::{Vault, keys};
@@ -45,12 +48,20 @@ pub struct Config {
     pub lease: Duration,
     /// An attempt has failed when its command was not accepted for so long.
     pub accept: Duration,
-    /// How log lines look.
-    pub log_format: log::Format,
+    /// The images that are served from here.
+    pub local: LocalConfig,
+    /// Where agents fetch images from, unless the job or the node says.
+    pub image_download_source: ImageDownloadSource,
+    /// How long an agent may take to power its machine off after a deploy.
+    pub off_within: Duration,
     /// How management controllers are waited for.
     pub power: PowerSettings,
+    /// How log lines look.
+    pub log_format: log::Format,
     /// Where images are in Swift.
     pub glance: Option<Glance>,
+    /// Through which proxies images are fetched where neither job nor node say.
+    pub image_proxies: ProxyDefaults,
 }
 
 /// The command line. The doc comments are its help.
@@ -63,7 +74,9 @@ pub struct Config {
 #[command(
     after_help = "Every setting can be given as a flag, as FARRIER_<FLAG> in the environment, or in the file (snake_case \
                         keys); the first of these wins. The API token itself is FARRIER_TOKEN or the key `token`, never a flag. Tables stand in the \
-                        file alone: [glance] says where images are in Swift (docs/direct-deploy.md)."
+                        file alone: [glance] says where images are in Swift, [conductor], [deploy] and [agent] what is served from here, \
+                        [image_proxies] through which proxies images are fetched, and [power] how management controllers are waited for \
+                        (docs/direct-deploy.md)."
 )]
 struct CommandLine {
     /// TOML file with settings; a key that is not known is an error
@@ -119,6 +132,15 @@ struct Settings {
     /// Where images are in Swift: a table, for the file alone.
     #[arg(skip)]
     glance: Option<GlanceSettings>,
+    /// Through which proxies images are fetched where neither job nor node say: a table, for the file alone.
+    #[arg(skip)]
+    image_proxies: Option<ProxySettings>,
+    #[arg(skip)]
+    conductor: Option<ConductorSettings>,
+    #[arg(skip)]
+    deploy: Option<DeploySettings>,
+    #[arg(skip)]
+    agent: Option<AgentSettings>,
 }
 layer!(Settings {
     broker,
@@ -135,6 +157,10 @@ layer!(Settings {
     log_format,
     power,
     glance,
+    image_proxies,
+    conductor,
+    deploy,
+    agent,
 });
 
 impl Config {
@@ -190,6 +216,7 @@ impl Settings {
                 ),
             ));
         }
+        let agent = self.agent.unwrap_or_default();
         Ok(Config {
             broker: BrokerConfig {
                 url: broker_url(self.broker)?,
@@ -207,9 +234,13 @@ impl Settings {
             auto_enroll: self.auto_enroll.unwrap_or(false),
             lease: seconds("lease_seconds", self.lease_seconds, DEFAULT_LEASE_SECONDS)?,
             accept: seconds("accept_seconds", self.accept_seconds, DEFAULT_ACCEPT_SECONDS)?,
-            log_format: self.log_format.unwrap_or_default(),
+            local: LocalConfig::read(self.conductor.unwrap_or_default(), self.deploy.unwrap_or_default())?,
+            image_download_source: agent.image_download_source(),
+            off_within: agent.off_within()?,
             power: self.power.unwrap_or_default().check()?,
+            log_format: self.log_format.unwrap_or_default(),
             glance: self.glance.map(GlanceSettings::check).transpose()?,
+            image_proxies: self.image_proxies.unwrap_or_default().check()?,
         })
     }
 }
@@ -371,6 +402,21 @@ mod tests {
         assert!(file("token = \"a\"\ntoken_file = \"b\"").contains("leave one of them out"));
         let spaced = file("token = \"hunter 2\"");
         assert!(spaced.starts_with("the setting `token`") && !spaced.contains("hunter"), "{spaced}");
+    }
+
+    #[test]
+    fn proxies_are_read_from_the_file_and_checked() {
+        let file = |text| Given { flags: &[BROKER], token: None, file: Some(text) }.read();
+        let table = "[image_proxies]\nimage_http_proxy = \"http://user:hunter2@proxy:3128\"\n\
+                     [[image_proxies.rack]]\nsite = \"iad1\"\nrack = \"r12\"\nimage_https_proxy = \"\"\n";
+        assert!(!format!("{:?}", file(table).unwrap()).contains("hunter2"));
+        let bad = file("[image_proxies]\nimage_http_proxy = \"ftp://user:hunter2@proxy\"\n").unwrap_err();
+        assert!(
+            bad.starts_with("the setting `image_proxies`: image_http_proxy: ") && !bad.contains("hunter2"),
+            "{bad}"
+        );
+        let unknown = file("[image_proxies]\nimage_htp_proxy = \"x\"\n").unwrap_err();
+        assert!(unknown.contains("line 2: unknown key `image_htp_proxy`"), "{unknown}");
     }
 
     #[test]

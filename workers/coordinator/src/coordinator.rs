@@ -2,7 +2,9 @@
 
 use anyhow::{Context as _, Result, bail};
 use farrier::broker::{Broker, Role};
+use farrier::image::Settings;
 use farrier::telemetry::prometheus;
+use futures_util::FutureExt as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -12,6 +14,8 @@ use crate::conductor::{self, Conductor};
 use crate::config::Config;
 use crate::feed::Feed;
 use crate::images::Images;
+use crate::images::local::Local;
+use crate::images::swift::Swift;
 use crate::power::Power;
 use crate::store::{Bounds, Rules, Store};
 use crate::{gauges, inbox, intake, relay, scheduler};
@@ -29,6 +33,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     store.reseal().await.context("sealing the secrets in the store anew")?;
     let bounds = Bounds { lease: config.lease, accept: config.accept };
     let listener = api::bind(config.listen, config.listen_file.as_deref()).await?;
+    let swift = farrier::blocking::run(move || config.glance.map(Swift::new).transpose()).await?;
+    let (local, image_server) = Local::start(config.local, Settings::default(), &store).await?;
+    let images = Images::new(swift, local, config.image_proxies, config.image_download_source);
     let broker = Broker::start(config.broker, Role::Coordinator);
     let rules = Rules { auto_enroll: config.auto_enroll, lease: config.lease };
 
@@ -38,10 +45,16 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     parts.spawn(inbox::results(broker.clone(), store.clone(), rules));
     parts.spawn(inbox::telemetry(broker.clone(), store.clone(), rules));
     parts.spawn(scheduler::run(store.clone(), broker.clone(), bounds));
-    let conductor = Conductor { store: store.clone(), images: Images::default(), bounds };
+    let power = Power::new(config.power);
+    let conductor = Conductor {
+        store: store.clone(),
+        images,
+        power: power.clone(),
+        bounds,
+        off_within: config.off_within,
+    };
     parts.spawn(conductor::run(conductor, broker.clone()));
     parts.spawn(gauges::run(store.clone()));
-    let power = Power::new(config.power);
     let api = Api {
         store: store.clone(),
         feed,
@@ -50,17 +63,21 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         metrics,
         shutdown: shutdown.clone(),
     };
-    let mut serving = tokio::spawn(api::serve(listener, api, config.token));
+    let mut servers = JoinSet::new();
+    servers.spawn(api::serve(listener, api, config.token));
+    if let Some(server) = image_server {
+        servers.spawn(server.run(shutdown.clone()).map(Ok));
+    }
 
     let fault = tokio::select! {
         ended = parts.join_next() => Some(format!("a part ended by itself: {ended:?}")),
-        served = &mut serving => Some(format!("the API ended by itself: {served:?}")),
+        served = servers.join_next() => Some(format!("a server ended by itself: {served:?}")),
         () = shutdown.cancelled() => None,
     };
     info!("shutting down");
     shutdown.cancel();
-    if !serving.is_finished() {
-        serving.await.context("the API")?.context("the API")?;
+    while let Some(served) = servers.join_next().await {
+        served.context("a server")?.context("a server")?;
     }
     // What was not acknowledged comes again, and what was not sent stands in the outbox.
     broker.close().await;

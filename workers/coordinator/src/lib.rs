@@ -19,6 +19,7 @@ mod gauges;
 pub mod images;
 mod inbox;
 mod intake;
+mod listen;
 pub mod power;
 mod relay;
 mod scheduler;

@@ -137,7 +137,8 @@ async fn no_log_shows_a_secret_and_a_key_that_others_may_read_is_refused() {
     };
     let node = json!({
         "id": "4c4c4544-0042-3510-8054-b3c04f4e3932", "name": "n1", "driver_info": {
-            "redfish_password": "hunter2", "image_http_proxy": "http://user:hunter2@proxy:3128"
+            "redfish_address": "https://127.0.0.1:1", "redfish_username": "admin", "redfish_password": "hunter2",
+            "image_http_proxy": "http://user:hunter2@proxy:3128"
         },
     });
     assert_eq!(post("nodes", node.clone()).await.unwrap().status(), 201);

@@ -93,14 +93,14 @@ pub(super) const SUITES: &[Suite] = &[
     tests(
         "direct",
         "direct deploy: image URLs, proxies and power against real Swift, Squid and management controllers",
-        &["--test", "direct"],
+        &["--test", "direct", "--test", "power"],
     ),
     tests("readme", "every command of the README", &["--test", "readme"]),
     tests("cli", "the farrier command", &["--test", "cli"]),
     tests(
         "coordinator",
-        "the store, the HTTP API over it, and the process",
-        &["--test", "store", "--test", "api", "--test", "process"],
+        "the store, the HTTP API over it, the images that are served, and the process",
+        &["--test", "store", "--test", "api", "--test", "images", "--test", "process"],
     ),
 ];
 

@@ -11,7 +11,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use farrier::wire::api::{JobCancel, NodeChange, NodeCreate};
+use farrier::wire::api::{ImageEntry, JobCancel, NodeChange, NodeCreate};
 use farrier::wire::envelope::{from_value, schema_error};
 use farrier::wire::{DecodeError, ErrorCode, JobRequest, PowerRequest};
 use schemars::JsonSchema;
@@ -43,6 +43,12 @@ macro_rules! from_body {
     };
 }
 from_body!(NodeCreate, NodeChange, PowerRequest, JobCancel);
+
+impl FromBody for ImageEntry {
+    fn from_body(value: Value) -> Result<Self, DecodeError> {
+        Self::from_json(value)
+    }
+}
 
 impl FromBody for JobRequest {
     fn from_body(value: Value) -> Result<Self, DecodeError> {
@@ -196,5 +202,34 @@ impl<const STATUS: u16, T: JsonSchema> OperationOutput for Answer<STATUS, T> {
             .map(|response| (Some(DescribedStatus::Code(STATUS)), response))
             .into_iter()
             .collect()
+    }
+}
+
+/// 201 with the place of what is new, 200 for what was there.
+pub(super) struct Stored<T> {
+    pub(super) created: bool,
+    pub(super) location: String,
+    pub(super) body: T,
+}
+
+impl<T: Serialize> IntoResponse for Stored<T> {
+    fn into_response(self) -> Response {
+        let status = if self.created { StatusCode::CREATED } else { StatusCode::OK };
+        (status, [(header::LOCATION, self.location)], Json(self.body)).into_response()
+    }
+}
+
+impl<T: JsonSchema> OperationOutput for Stored<T> {
+    type Inner = T;
+
+    fn operation_response(context: &mut GenContext, operation: &mut Operation) -> Option<Described> {
+        Answer::<201, T>::operation_response(context, operation)
+    }
+
+    fn inferred_responses(
+        context: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<DescribedStatus>, Described)> {
+        Answer::<201, T>::inferred_responses(context, operation)
     }
 }

@@ -1,19 +1,16 @@
 //! `/v1/jobs`.
 
-use aide::OperationOutput;
 use aide::axum::ApiRouter;
 use aide::axum::routing::{get_with, post_with};
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use farrier::wire::api::{Job, JobCancel, JobSubmitted, Page};
 use farrier::wire::{ErrorCode, JobId, JobRequest};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Api;
-use super::exchange::{Answer, Body, OptionalBody, Path, Query};
+use super::exchange::{Answer, Body, OptionalBody, Path, Query, Stored};
 use super::problem::ApiError;
 use super::query::JobQuery;
 
@@ -88,9 +85,13 @@ async fn list(
     Ok(Answer(api.store.jobs().list(query.filter()?).await?))
 }
 
-async fn submit(State(api): State<Api>, Body(request): Body<JobRequest>) -> Result<Submitted, ApiError> {
+async fn submit(
+    State(api): State<Api>,
+    Body(request): Body<JobRequest>,
+) -> Result<Stored<JobSubmitted>, ApiError> {
     let (job, created) = api.store.jobs().submit(request, SUBMITTED_BY).await?;
-    Ok(Submitted(JobSubmitted { job, created }))
+    let location = format!("/v1/jobs/{}", job.id);
+    Ok(Stored { created, location, body: JobSubmitted { job, created } })
 }
 
 async fn show(State(api): State<Api>, Path(path): Path<JobPath>) -> Result<Answer<200, Job>, ApiError> {
@@ -103,33 +104,4 @@ async fn cancel(
     OptionalBody(cancel): OptionalBody<JobCancel>,
 ) -> Result<Answer<202, Job>, ApiError> {
     Ok(Answer(api.store.jobs().cancel(path.id()?, cancel.reason).await?))
-}
-
-/// 201 with the place of a new job, 200 for one that was there.
-struct Submitted(JobSubmitted);
-
-impl IntoResponse for Submitted {
-    fn into_response(self) -> Response {
-        let status = if self.0.created { StatusCode::CREATED } else { StatusCode::OK };
-        let location = format!("/v1/jobs/{}", self.0.job.id);
-        (status, [(header::LOCATION, location)], Json(self.0)).into_response()
-    }
-}
-
-impl OperationOutput for Submitted {
-    type Inner = JobSubmitted;
-
-    fn operation_response(
-        context: &mut aide::generate::GenContext,
-        operation: &mut aide::openapi::Operation,
-    ) -> Option<aide::openapi::Response> {
-        Answer::<201, JobSubmitted>::operation_response(context, operation)
-    }
-
-    fn inferred_responses(
-        context: &mut aide::generate::GenContext,
-        operation: &mut aide::openapi::Operation,
-    ) -> Vec<(Option<aide::openapi::StatusCode>, aide::openapi::Response)> {
-        Answer::<201, JobSubmitted>::inferred_responses(context, operation)
-    }
 }

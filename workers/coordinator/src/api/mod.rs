@@ -7,16 +7,17 @@ mod dead;
 mod events;
 mod exchange;
 mod health;
+mod images;
 mod jobs;
 mod nodes;
 mod openapi;
 mod power;
-mod problem;
+pub(crate) mod problem;
 mod query;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use aide::axum::ApiRouter;
@@ -25,7 +26,6 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use farrier::broker::Broker;
 use farrier::telemetry::prometheus::PrometheusHandle;
-use farrier::wire::{Coded, ErrorCode};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,8 @@ use tokio_util::sync::CancellationToken;
 pub use openapi::openapi;
 
 use crate::feed::Feed;
+use crate::listen;
+pub use crate::listen::BindError;
 use crate::power::Power;
 use crate::store::Store;
 
@@ -72,6 +74,7 @@ fn routes(guard: auth::Guard) -> ApiRouter<Api> {
     nodes::routes()
         .merge(power::routes())
         .merge(jobs::routes())
+        .merge(images::routes())
         .merge(events::routes())
         .merge(dead::routes())
         .merge(openapi::routes())
@@ -79,49 +82,12 @@ fn routes(guard: auth::Guard) -> ApiRouter<Api> {
         .merge(health::routes())
 }
 
-/// Why the API could not be bound.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// The address cannot be had.
-    #[error("cannot listen on {address}, as `listen` asks")]
-    Address {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file for the address cannot be written.
-    #[error("cannot write the address that was bound to {}", path.display())]
-    ListenFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-impl Coded for BindError {
-    fn code(&self) -> ErrorCode {
-        ErrorCode::BadConfig
-    }
-}
-
 /// Binds the address, and writes the one that was bound to `listen_file`, whole or not at all.
 ///
 /// # Errors
 /// [`BindError`].
 pub async fn bind(address: SocketAddr, listen_file: Option<&Path>) -> Result<TcpListener, BindError> {
-    let of_address = |source| BindError::Address { address, source };
-    let listener = TcpListener::bind(address).await.map_err(of_address)?;
-    let bound = listener.local_addr().map_err(of_address)?;
-    if let Some(path) = listen_file {
-        let unfinished = path.with_added_extension("unfinished");
-        let written = async {
-            tokio::fs::write(&unfinished, format!("{bound}\n")).await?;
-            tokio::fs::rename(&unfinished, path).await
-        };
-        written.await.map_err(|source| BindError::ListenFile { path: path.to_owned(), source })?;
-    }
+    let (listener, bound) = listen::bind("listen", address, listen_file).await?;
     tracing::info!("the API listens on http://{bound}");
     Ok(listener)
 }

@@ -105,6 +105,7 @@ fn about(api: TransformOpenApi<'_>) -> TransformOpenApi<'_> {
     })
     .tag(tag("nodes", "Machines."))
     .tag(tag("jobs", "What is to be done to them."))
+    .tag(tag("images", "The catalogue of images."))
     .tag(tag("events", "What happens."))
     .tag(tag("dead", "Messages that nobody could process."))
     .tag(tag("health", "The coordinator itself."))

@@ -22,10 +22,10 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 /// An answer that is an error.
 #[derive(Debug)]
-pub(super) struct ApiError(ErrorReport);
+pub(crate) struct ApiError(ErrorReport);
 
 impl ApiError {
-    pub(super) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         Self(ErrorReport::new(code, detail))
     }
 
@@ -55,13 +55,17 @@ fn status_of(code: ErrorCode) -> StatusCode {
         | ErrorCode::BadDriverInfo => StatusCode::BAD_REQUEST,
         ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
         ErrorCode::Forbidden => StatusCode::FORBIDDEN,
-        ErrorCode::UnknownNode | ErrorCode::UnknownJob | ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::UnknownNode | ErrorCode::UnknownJob | ErrorCode::ImageNotFound | ErrorCode::NotFound => {
+            StatusCode::NOT_FOUND
+        }
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::Conflict
         | ErrorCode::NotEnrolled
         | ErrorCode::NoPowerDriver
         | ErrorCode::PowerOffDisabled
         | ErrorCode::SecretKeyMissing => StatusCode::CONFLICT,
+        // It was there once.
+        ErrorCode::ImageReplaced => StatusCode::GONE,
         ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::NotDeclaredJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::StoreUnavailable | ErrorCode::BrokerUnavailable | ErrorCode::BrokerRefused => {
@@ -176,7 +180,7 @@ pub(super) async fn not_found(uri: Uri) -> ApiError {
 }
 
 /// There is such a page, and it does not take this method.
-pub(super) async fn method_not_allowed(method: axum::http::Method, uri: Uri) -> ApiError {
+pub(crate) async fn method_not_allowed(method: axum::http::Method, uri: Uri) -> ApiError {
     ApiError::new(
         ErrorCode::MethodNotAllowed,
         format!("the page {} does not take {method}; the header Allow names what it takes", uri.path()),

@@ -49,6 +49,17 @@ pub(super) struct JobQuery {
     after: Option<String>,
 }
 
+/// The query of `GET /v1/images`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ImageQuery {
+    /// How many entries at most.
+    #[schemars(range(min = 1, max = 500), extend("default" = 100))]
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    pub(super) after: Option<String>,
+}
+
 /// The query of `GET /v1/dead`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -95,6 +106,12 @@ impl JobQuery {
             limit: limit(self.limit)?,
             after: self.after,
         })
+    }
+}
+
+impl ImageQuery {
+    pub(super) fn limit(&self) -> Result<u32, ApiError> {
+        limit(self.limit)
     }
 }
 

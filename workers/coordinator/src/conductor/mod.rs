@@ -1,8 +1,10 @@
 //! Does the errands of jobs: what takes time, and needs others than the broker. Every errand is a task that may fail, be
 //! stopped or die at any moment; what it has done stands in the store, and what is left is done by the next one.
 
+mod power_on;
 mod prepare;
 mod refresh;
+mod restart;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::error;
 
 use crate::images::Images;
+use crate::power::Power;
 use crate::store::errands::{Errand, ErrandKind};
 use crate::store::{Bounds, Store, StoreError};
 
@@ -27,7 +30,10 @@ const REST: Duration = Duration::from_secs(2);
 pub(crate) struct Conductor {
     pub(crate) store: Store,
     pub(crate) images: Images,
+    pub(crate) power: Power,
     pub(crate) bounds: Bounds,
+    /// How long an agent may take to power its machine off after its result has come.
+    pub(crate) off_within: Duration,
 }
 
 /// How an errand has ended: when it is looked at again, if it is still to be done.
@@ -120,7 +126,8 @@ async fn do_errand(conductor: Conductor, errand: Errand) -> Ended {
     let ended = match errand.kind {
         ErrandKind::Prepare => prepare::prepare(&conductor, errand).await,
         ErrandKind::Refresh => refresh::refresh(&conductor, errand).await,
-        ErrandKind::PowerOn | ErrandKind::Restart => Ok(REST),
+        ErrandKind::PowerOn => power_on::power_on(&conductor, errand).await,
+        ErrandKind::Restart => restart::restart(&conductor, errand).await,
     };
     match ended {
         Err(fault) if !fault.is_of_the_store() => {

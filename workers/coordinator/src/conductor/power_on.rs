@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use farrier::wire::{Coded as _, ErrorReport};
+use farrier::wire::{BootDevice, Coded as _, ErrorReport, PowerState};
 use tracing::info;
 
 use super::{Conductor, Ended};
-use crate::driver_info::{DriverInfo, PowerDriver};
-use crate::power::{BootDevice, Persistence, PowerState};
+use crate::driver_info::DriverInfo;
+use crate::power::{Persistence, PowerError};
 use crate::store::errands::{Circumstances, Errand, Phase};
 
 /// A machine that was on, or that nobody can power on, is looked at again after this long.
@@ -44,23 +44,16 @@ async fn switch_on(
     circumstances: &Circumstances,
 ) -> Result<Option<Duration>, ErrorReport> {
     let driver = DriverInfo::read(&circumstances.driver_info).map_err(|error| error.report())?;
-    if !matches!(driver.power, Some(PowerDriver::Redfish(_) | PowerDriver::Ipmi(_))) {
-        return Ok(None);
-    }
-    conductor
-        .store
-        .enter_phase(errand, Some(Phase::PowerOn), None)
-        .await
-        .map_err(|fault| fault.report())?;
-    let controller = conductor.power.controller(errand.node, &driver).map_err(|error| error.report())?;
+    let Some(machine) = conductor.power.find(errand.node, &driver) else { return Ok(None) };
+    conductor.store.enter_phase(errand, Some(Phase::PowerOn), None).await.map_err(|fault| fault.report())?;
     let switched = async {
-        if controller.state().await? != PowerState::Off {
+        if machine.state().await? != PowerState::Off {
             return Ok(LOOK_AGAIN);
         }
         info!(job = %errand.job, node = %errand.node, "the machine is powered on to the RAM disk");
-        controller.set_boot_device(BootDevice::Pxe, Persistence::Once).await?;
-        controller.power_on().await?;
+        machine.set_boot_device(BootDevice::Pxe, Persistence::Once).await?;
+        machine.power_on().await?;
         Ok(BOOTING)
     };
-    switched.await.map(Some).map_err(|error: crate::power::PowerError| error.report())
+    switched.await.map(Some).map_err(|error: PowerError| error.report())
 }

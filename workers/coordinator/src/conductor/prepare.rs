@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use farrier::wire::{ErrorReport, Work};
+use farrier::wire::{Coded as _, ErrorReport, Work};
 
+use super::restart::way;
 use super::{Conductor, Ended};
+use crate::driver_info::DriverInfo;
 use crate::images::{HandedOut, Want};
 use crate::store::errands::{Circumstances, Errand, Phase, Prepared};
 
@@ -23,8 +25,9 @@ pub(super) async fn prepare(conductor: &Conductor, errand: Errand) -> Ended {
 }
 
 async fn command(conductor: &Conductor, circumstances: Circumstances) -> Result<Prepared, ErrorReport> {
-    let restart = None;
+    let driver = DriverInfo::read(&circumstances.driver_info).map_err(|error| error.report())?;
+    let restart = way(&driver, circumstances.can_power)?;
     let HandedOut { spec, expires_at } =
-        conductor.images.prepare(&conductor.store, &circumstances, Want::Reused).await?;
+        conductor.images.hand_out(&conductor.store, &circumstances, Want::Reused).await?;
     Ok(Prepared { work: Work::Deploy(Box::new(spec)), restart, url_expires_at: expires_at })
 }

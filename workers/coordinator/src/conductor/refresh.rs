@@ -13,7 +13,7 @@ pub(super) async fn refresh(conductor: &Conductor, errand: Errand) -> Ended {
     let store = &conductor.store;
     let Some(circumstances) = store.circumstances(errand).await? else { return Ok(Duration::ZERO) };
     let want = Want::Fresh { later_than: circumstances.url_expires_at };
-    let (answer, expires_at) = match conductor.images.prepare(store, &circumstances, want).await {
+    let (answer, expires_at) = match conductor.images.hand_out(store, &circumstances, want).await {
         Ok(HandedOut { spec, expires_at }) => {
             let (image_source, image_mirrors) = (spec.image_source, spec.image_mirrors);
             (FreshImageUrls::Made { image_source, image_mirrors }, expires_at)

@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
-use farrier::wire::{Coded as _, ErrorCode, ErrorReport};
+use farrier::wire::{BootDevice, Coded as _, ErrorCode, ErrorReport};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::{Conductor, Ended};
 use crate::driver_info::{DriverInfo, PowerDriver};
-use crate::power::{BootDevice, Controller, Persistence, PowerError};
+use crate::power::{Machine, Persistence, PowerError};
 use crate::store::StoreError;
 use crate::store::errands::{Circumstances, Errand, Phase, Restart};
 
@@ -90,34 +90,31 @@ impl From<PowerError> for Fault {
     }
 }
 
-async fn through(
-    conductor: &Conductor,
-    errand: Errand,
-    circumstances: &Circumstances,
-) -> Result<(), Fault> {
+async fn through(conductor: &Conductor, errand: Errand, circumstances: &Circumstances) -> Result<(), Fault> {
     let restart = circumstances.restart.unwrap_or(Restart::OutOfBand);
     if restart == Restart::Agent {
         return agent_gone(conductor, errand, circumstances).await;
     }
-    let driver = DriverInfo::read(&circumstances.driver_info).map_err(|error| Fault::Report(error.report()))?;
-    let controller = conductor.power.controller(errand.node, &driver)?;
+    let driver =
+        DriverInfo::read(&circumstances.driver_info).map_err(|error| Fault::Report(error.report()))?;
+    let machine = conductor.power.of(errand.node, &driver)?;
     let mut phase = circumstances.phase.unwrap_or_else(|| restart.first_phase());
     loop {
         conductor.store.enter_phase(errand, Some(phase), None).await?;
         phase = match phase {
             Phase::PowerOff => {
-                switch_off(conductor, errand, restart, &controller).await?;
+                switch_off(conductor, errand, restart, &machine).await?;
                 Phase::BootDevice
             }
             Phase::BootDevice => {
-                controller.set_boot_device(BootDevice::Disk, Persistence::Persistent).await?;
+                machine.set_boot_device(BootDevice::Disk, Persistence::Persistent).await?;
                 Phase::PowerOn
             }
             _ => {
                 // Where the power may not be switched off there is one request for both; made twice, it starts the machine twice.
                 match restart {
-                    Restart::Reset => controller.reset().await?,
-                    _ => controller.power_on().await?,
+                    Restart::Reset => machine.cycle().await?,
+                    _ => machine.power_on().await?,
                 }
                 return Ok(());
             }
@@ -130,15 +127,14 @@ async fn switch_off(
     conductor: &Conductor,
     errand: Errand,
     restart: Restart,
-    controller: &Controller,
+    machine: &Machine,
 ) -> Result<(), Fault> {
-    if restart == Restart::InBand && controller.becomes_off(conductor.in_band.wait()).await? {
-        return Ok(());
+    if restart != Restart::InBand {
+        return Ok(machine.power_off().await?);
     }
-    if restart == Restart::InBand {
-        warn!(job = %errand.job, node = %errand.node, "the agent did not power its machine off in time; it is switched off");
+    if !machine.off_by_itself(conductor.off_within).await? {
+        warn!(job = %errand.job, node = %errand.node, "the agent did not power its machine off in time; it was switched off");
     }
-    controller.power_off().await?;
     Ok(())
 }
 
@@ -149,7 +145,7 @@ async fn agent_gone(
     circumstances: &Circumstances,
 ) -> Result<(), Fault> {
     let boot = circumstances.attempt_boot.as_deref();
-    let within = conductor.in_band.wait() + conductor.bounds.lease * 2;
+    let within = conductor.off_within + conductor.bounds.lease * 2;
     conductor.store.enter_phase(errand, Some(Phase::AgentGone), Some(within)).await?;
     let gone = async {
         while let Some(now) = conductor.store.circumstances(errand).await? {
@@ -194,9 +190,15 @@ mod tests {
             assert_eq!(way_of(&bmc, true), Ok(Some(Restart::InBand)));
             assert_eq!(way_of(&bmc, false), Ok(Some(Restart::OutOfBand)));
             for yes in [json!(true), json!("True"), json!("yes"), json!(1)] {
-                assert_eq!(way_of(&with("deploy_forces_oob_reboot", yes), true), Ok(Some(Restart::OutOfBand)));
+                assert_eq!(
+                    way_of(&with("deploy_forces_oob_reboot", yes), true),
+                    Ok(Some(Restart::OutOfBand))
+                );
             }
-            assert_eq!(way_of(&with("deploy_forces_oob_reboot", json!("False")), true), Ok(Some(Restart::InBand)));
+            assert_eq!(
+                way_of(&with("deploy_forces_oob_reboot", json!("False")), true),
+                Ok(Some(Restart::InBand))
+            );
             assert_eq!(way_of(&with("disable_power_off", json!(true)), true), Ok(Some(Restart::Reset)));
             assert_eq!(way_of(&with("power_interface", json!("noop")), true), Ok(None));
         }

@@ -1,54 +1,62 @@
 //! Images of jobs: where they are, how an agent gets them, and by which proxies.
+//!
+//! ```text
+//! a job's source -> catalogue -> Swift: a temporary URL        \
+//!                                http: asked about, as it is    > hand_out -> the spec that an agent takes
+//!                                a file, or kept: a local URL  /
+//! ```
 
+mod hand_out;
+pub mod http;
+pub mod local;
+pub mod proxies;
 pub mod swift;
 
-use chrono::{DateTime, Utc};
-use farrier::wire::{DeploySpec, ErrorCode, ErrorReport, ImageSource, ImageUrl, Work};
+use std::sync::Arc;
 
-use crate::store::Store;
-use crate::store::errands::Circumstances;
+use farrier::image::Settings;
+use farrier::wire::{ErrorCode, ErrorReport, ImageDownloadSource, ImageSource};
 
-pub use swift::Want;
+pub use self::hand_out::HandedOut;
+use self::local::Local;
+use self::proxies::ProxyDefaults;
+use self::swift::Swift;
+pub use self::swift::Want;
 
-/// What an agent is handed out.
+/// Hands images out. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct HandedOut {
-    /// The spec as it takes it.
-    pub spec: DeploySpec,
-    /// When the first of the URLs in it runs out, where one does.
-    pub expires_at: Option<DateTime<Utc>>,
-}
+pub struct Images(Arc<Shared>);
 
-/// Makes the URLs of images. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Images {}
+#[derive(Debug)]
+struct Shared {
+    swift: Option<Swift>,
+    local: Local,
+    proxies: ProxyDefaults,
+    /// How, unless the job or the node says.
+    way: ImageDownloadSource,
+    /// How the coordinator itself reaches servers. Which images are good enough is for the agents to say.
+    settings: Settings,
+}
 
 impl Images {
-    /// The spec of a deploy as an agent takes it.
+    /// With what the configuration says.
+    #[must_use]
+    pub fn new(swift: Option<Swift>, local: Local, proxies: ProxyDefaults, way: ImageDownloadSource) -> Self {
+        let mut settings = Settings::default();
+        (settings.policy.without_digest, settings.policy.weak_digests) = (true, true);
+        Self(Arc::new(Shared { swift, local, proxies, way, settings }))
+    }
+
+    /// The Swift that images are in.
     ///
     /// # Errors
-    /// Why the image cannot be handed out; its code says whether that may pass.
-    pub async fn prepare(
-        &self,
-        _store: &Store,
-        circumstances: &Circumstances,
-        _want: Want,
-    ) -> Result<HandedOut, ErrorReport> {
-        let Work::Deploy(spec) = circumstances.work.clone() else {
-            return Err(ErrorReport::new(ErrorCode::Internal, "only a deploy has an image"));
-        };
-        let source = url_of(&spec.image_source)?;
-        let mirrors = spec.image_mirrors.iter().map(url_of).collect::<Result<_, _>>()?;
-        Ok(HandedOut { spec: (*spec).with_sources(source, mirrors), expires_at: None })
-    }
-}
-
-fn url_of(source: &ImageSource) -> Result<ImageUrl, ErrorReport> {
-    match source {
-        ImageSource::Url(url) => Ok(url.clone()),
-        other => Err(ErrorReport::new(
-            ErrorCode::ImageUnsupported,
-            format!("{other} is not at a URL; this coordinator makes none"),
-        )),
+    /// There is none.
+    fn swift(&self, source: &ImageSource) -> Result<&Swift, ErrorReport> {
+        self.0.swift.as_ref().ok_or_else(|| {
+            let message = format!(
+                "the image {source} is in Swift, and the configuration of the coordinator has no [glance] that says where that is"
+            );
+            ErrorReport::new(ErrorCode::ImageUnsupported, message)
+        })
     }
 }

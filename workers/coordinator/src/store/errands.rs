@@ -124,8 +124,8 @@ impl Restart {
     }
 }
 
-/// What an errand must know of its job and node.
-#[derive(Clone, Debug)]
+/// What an errand must know of its job and node. Printed without what may hold secrets.
+#[derive(Clone)]
 pub struct Circumstances {
     /// The node.
     pub node: NodeId,
@@ -151,6 +151,16 @@ pub struct Circumstances {
     pub attempt_boot: Option<String>,
     /// When the URL that the newest attempt has runs out, where it does.
     pub url_expires_at: Option<DateTime<Utc>>,
+}
+
+impl std::fmt::Debug for Circumstances {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Circumstances")
+            .field("node", &self.node)
+            .field("phase", &self.phase)
+            .field("work", &self.work)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A command that was prepared.

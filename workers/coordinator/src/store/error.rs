@@ -20,6 +20,12 @@ pub enum StoreError {
         /// What was asked for.
         job: String,
     },
+    /// There is no such entry in the catalogue.
+    #[error("the image {image} is not registered; `farrier image list` shows those that are")]
+    UnknownImage {
+        /// What was asked for.
+        image: uuid::Uuid,
+    },
     /// The node has not been enrolled.
     #[error("node {node} was discovered but not enrolled, and takes no jobs; enrol it first")]
     NotEnrolled {
@@ -92,6 +98,7 @@ impl Coded for StoreError {
         match self {
             Self::UnknownNode { .. } => ErrorCode::UnknownNode,
             Self::UnknownJob { .. } => ErrorCode::UnknownJob,
+            Self::UnknownImage { .. } => ErrorCode::ImageNotFound,
             Self::NotEnrolled { .. } => ErrorCode::NotEnrolled,
             Self::NotInspected { .. } => ErrorCode::NotFound,
             Self::Conflict { .. } => ErrorCode::Conflict,

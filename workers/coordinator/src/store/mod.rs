@@ -1,4 +1,4 @@
-//! Nodes, jobs and the outbox, in SQLite: the truth about the fleet.
+//! Nodes, jobs, images and the outbox, in SQLite: the truth about the fleet.
 //!
 //! There is one writer, so that a change is judged by what is there when it is made. Every change of a job's state goes through
 //! [`transition`], which also writes the message that follows from it, in the same transaction. What others are told in this
@@ -8,9 +8,11 @@ mod agents;
 mod driver_secrets;
 pub mod errands;
 mod error;
+mod images;
 mod jobs;
 mod nodes;
 pub mod outbox;
+pub mod published;
 mod reseal;
 mod rows;
 mod schedule;
@@ -31,6 +33,7 @@ use tokio::time::timeout;
 pub use agents::Rules;
 pub use driver_secrets::MASK;
 pub use error::StoreError;
+pub use images::Images;
 pub use jobs::{JobFilter, Jobs};
 pub use nodes::{NodeFilter, Nodes};
 pub use schedule::Bounds;
@@ -110,6 +113,12 @@ impl Store {
     #[must_use]
     pub fn jobs(&self) -> Jobs<'_> {
         Jobs { store: self }
+    }
+
+    /// The catalogue of images.
+    #[must_use]
+    pub fn images(&self) -> Images<'_> {
+        Images { store: self }
     }
 
     /// Whether the store can be written: writes, and waits until that is durable.

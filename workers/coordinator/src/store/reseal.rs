@@ -24,6 +24,8 @@ struct Column {
 const COLUMNS: &[Column] = &[
     Column { table: "jobs", column: "request", row: "id", sealed_where: "verb = 'deploy'" },
     Column { table: "jobs", column: "work", row: "id", sealed_where: "verb = 'deploy'" },
+    Column { table: "images", column: "entry", row: "id", sealed_where: "TRUE" },
+    Column { table: "temp_urls", column: "url", row: "fingerprint", sealed_where: "TRUE" },
     Column { table: "outbox", column: "item", row: "id", sealed_where: "item LIKE 'farrier:%'" },
 ];
 

@@ -5,6 +5,7 @@
 mod access;
 mod coordinator;
 mod events;
+mod images;
 mod input;
 mod jobs;
 mod life;

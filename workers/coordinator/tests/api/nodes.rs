@@ -44,7 +44,7 @@ async fn no_answer_shows_a_password_and_none_is_taken_for_what_is_shown() {
     let id = NodeId::new().to_string();
     let create = json!({
         "id": id, "name": "n1", "driver_info": {
-            "ipmi_address": "10.0.0.1", "ipmi_password": "hunter2", "ipmi_hex_kg_key": "68756e74657232",
+            "ipmi_address": "10.0.0.1", "ipmi_password": "hunter2", "ipmi_hex_kg_key": "68756e74657232".repeat(3)[..40],
             "image_http_proxy": "http://user:hunter2@proxy:3128"
         },
     });

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use farrier::wire::api::JobState;
+use farrier::wire::api::{ImageEntry, JobState};
 use farrier::wire::{Coded as _, ErrorCode, JobId, Work};
-use farrier_coordinator::store::{MASK, StoreError};
+use farrier_coordinator::images::swift::Terms;
+use farrier_coordinator::store::errands::ErrandKind;
+use farrier_coordinator::store::{Handed, MASK, StoreError, TempUrlEntry};
 use serde_json::{Map, Value, json};
 
 use crate::lab::{Agent, Lab};
@@ -16,7 +18,12 @@ async fn with_secrets(lab: &Lab) -> JobId {
     let node = lab.enrol("n1").await;
     let agent = Agent::of(node);
     lab.hear(&agent.hello(None)).await;
-    change(lab, json!({"redfish_address": "https://bmc", "redfish_password": "hunter-bmc"})).await.unwrap();
+    change(
+        lab,
+        json!({"redfish_address": "https://bmc", "redfish_username": "u", "redfish_password": "hunter-bmc"}),
+    )
+    .await
+    .unwrap();
     change(lab, json!({"image_http_proxy": "http://user:hunter-proxy@proxy:3128"})).await.unwrap();
     submit(lab).await
 }
@@ -66,7 +73,7 @@ async fn no_secret_stands_in_the_files_of_the_database() {
     let lab = Lab::with_keys(&database, &[1]).await;
     let job = with_secrets(&lab).await;
     assert_eq!(found(folder.path()), [""; 0], "before anything is sent");
-    let command = lab.dispatch().await;
+    let command = lab.deploy(None).await;
     assert_eq!(found(folder.path()), [""; 0], "with the command in the outbox");
 
     assert_eq!(opened(&lab).await.unwrap()["redfish_password"], "hunter-bmc");
@@ -93,8 +100,13 @@ async fn without_a_key_passwords_of_nodes_are_refused_and_jobs_are_kept_as_they_
     let folder = tempfile::tempdir().unwrap();
     let lab = Lab::at(&folder.path().join("farrier.db")).await;
     lab.agent("n1").await;
-    let error =
-        change(&lab, json!({"rack_unit": 3, "redfish_password": "hunter-bmc"})).await.unwrap_err().report();
+    let error = change(
+        &lab,
+        json!({"redfish_address": "https://bmc", "redfish_username": "u", "redfish_password": "hunter-bmc"}),
+    )
+    .await
+    .unwrap_err()
+    .report();
     assert_eq!(
         (error.code, error.field.as_deref()),
         (ErrorCode::SecretKeyMissing, Some("driver_info.redfish_password"))
@@ -107,7 +119,7 @@ async fn without_a_key_passwords_of_nodes_are_refused_and_jobs_are_kept_as_they_
     assert!(opened(&lab).await.unwrap().is_empty(), "nothing was changed");
     change(&lab, json!({"image_http_proxy": "http://proxy:3128"})).await.unwrap();
     let job = submit(&lab).await;
-    lab.dispatch().await;
+    lab.deploy(None).await;
     assert_eq!(lab.state(job).await, JobState::Dispatched);
     assert_eq!(found(folder.path()), SECRETS[1..], "that is how a test of the files fails");
 }
@@ -128,8 +140,31 @@ async fn what_is_shown_for_a_secret_is_not_taken_for_one() {
         (ErrorCode::BadSchema, Some("driver_info.redfish_password"))
     );
     assert_eq!(opened(&lab).await.unwrap()["redfish_password"], "hunter-bmc", "it is still there");
-    change(&lab, json!({"redfish_password": null})).await.unwrap();
+    change(&lab, json!({"redfish_password": null, "redfish_username": null})).await.unwrap();
     assert!(!opened(&lab).await.unwrap().contains_key("redfish_password"));
+}
+
+#[tokio::test]
+async fn images_and_urls_that_are_handed_out_again_are_sealed_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("farrier.db");
+    let image = uuid::Uuid::now_v7();
+    let source = "https://swift/c/o?temp_url_sig=hunter-signature";
+    let entry = ImageEntry::from_json(json!({"source": source})).unwrap();
+    let kept = TempUrlEntry { url: source.to_owned(), expires_at: i64::MAX };
+    let terms = Terms { now: 0, start_delay: 0, later_than: None };
+    let lab = Lab::with_keys(&database, &[1]).await;
+    lab.store.images().put(image, &entry).await.unwrap();
+    lab.store.temp_url("f", terms, kept.clone()).await.unwrap();
+    assert_eq!(found(folder.path()), [""; 0]);
+    lab.store.close().await;
+
+    let lab = Lab::with_keys(&database, &[2, 1]).await;
+    lab.store.reseal().await.unwrap();
+    lab.store.close().await;
+    let lab = Lab::with_keys(&database, &[2]).await;
+    assert_eq!(lab.store.images().entry(image).await.unwrap().unwrap(), entry);
+    assert_eq!(lab.store.temp_url("f", terms, kept.clone()).await.unwrap(), Handed::Again(kept));
 }
 
 #[tokio::test]
@@ -150,7 +185,7 @@ async fn a_new_key_takes_the_place_of_an_old_one() {
     lab.store.reseal().await.unwrap();
     assert_eq!(opened(&lab).await.unwrap()["redfish_password"], "hunter-bmc", "the new key alone does");
     assert_eq!(submit(&lab).await, job);
-    assert!(matches!(lab.dispatch().await.work, Work::Deploy(_)));
+    assert!(matches!(lab.deploy(None).await.work, Work::Deploy(_)));
 }
 
 #[tokio::test]
@@ -170,7 +205,7 @@ async fn what_was_plain_is_sealed_once_there_is_a_key() {
     assert_eq!(found(folder.path()), [""; 0], "no copy is left behind");
     assert_eq!(submit(&lab).await, job);
     assert!(matches!(lab.job(job).await.work, Work::Deploy(_)), "it can be shown");
-    assert!(matches!(lab.dispatch().await.work, Work::Deploy(_)), "and sent");
+    assert!(matches!(lab.deploy(None).await.work, Work::Deploy(_)), "and sent");
 }
 
 #[tokio::test]
@@ -199,11 +234,13 @@ async fn without_the_key_what_is_sealed_fails_clearly_and_the_rest_works() {
 
     let lab = Lab::at(&database).await;
     lab.noop("n2").await;
-    assert_eq!(lab.store.dispatch(&crate::lab::BOUNDS).await.unwrap(), 2);
+    lab.dispatch().await;
+    let errand = lab.errand(ErrandKind::Prepare).await;
+    let error = lab.store.circumstances(errand).await.unwrap_err();
+    assert!(!error.is_of_the_store(), "it would not pass: whoever does the errand gives the job up");
+    lab.store.preparation_failed(errand, error.report()).await.unwrap();
     let failed = lab.job(job).await;
     assert_eq!((failed.state, failed.error.unwrap().code), (JobState::Failed, ErrorCode::SecretUnreadable));
-    let command = lab.commands().await;
-    assert_eq!(command.len(), 1, "the other node has its command");
     lab.hear(&other.heartbeat(None)).await;
 }
 
@@ -213,7 +250,7 @@ async fn a_command_that_cannot_be_opened_holds_nothing_up() {
     let database = folder.path().join("farrier.db");
     let lab = Lab::with_keys(&database, &[1]).await;
     with_secrets(&lab).await;
-    lab.dispatch().await;
+    lab.deploy(None).await;
     lab.store.close().await;
     let lab = Lab::at(&database).await;
     let batch = lab.store.pending(0, 100).await.unwrap();
