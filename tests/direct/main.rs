@@ -4,3 +4,6 @@
 
 mod agent;
 mod power;
+mod promise;
+mod swift;
+mod swift_lab;
