@@ -9,6 +9,7 @@ use farrier::wire::{Checksum, Coded as _, Digest, ErrorReport, ImageUrl, SwiftOb
 use farrier_coordinator::feed::Feed;
 use farrier_coordinator::images::swift::{GlanceSettings, Swift, TempUrl, Want};
 use farrier_coordinator::store::Store;
+use farrier_coordinator::vault::Vault;
 use farrier_testbed::swift::Swift as RealSwift;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -36,7 +37,7 @@ impl Coordinator {
         table.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
         let glance = table.try_into::<GlanceSettings>().unwrap().check().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("farrier.db"), Feed::new()).await.unwrap();
+        let store = Store::open(&dir.path().join("farrier.db"), Feed::new(), Vault::default()).await.unwrap();
         Self { swift: Swift::new(glance).unwrap(), store, _dir: dir }
     }
 
