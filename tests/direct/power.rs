@@ -160,8 +160,12 @@ async fn a_node_that_a_job_is_busy_with_is_not_switched_off_unless_that_is_meant
     let change = json!({"driver_info": ipmi(&sim)});
     let path = format!("v1/nodes/{node}");
     lab.api.request(Method::PATCH, &path, Some(&change)).await.unwrap().success().unwrap();
-    // Nobody answers there, and it is asked for a while.
-    let image = ScriptedServer::start(|_| Said::Silence).await.unwrap();
+    // It is there, and does not come: the job is busy with it for a while.
+    let image = ScriptedServer::start(|asked| match asked.method.as_str() {
+        "HEAD" => Said::Answer(200, Vec::new(), "x".repeat(4096)),
+        _ => Said::Silence,
+    });
+    let image = image.await.unwrap();
     let serial = lab.fleet.agents[0].lab_disk(0).file_name().unwrap().to_str().unwrap().to_owned();
     let job = json!({
         "node": node, "verb": "deploy",
