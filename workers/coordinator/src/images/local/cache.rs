@@ -1,22 +1,25 @@
 //! The images of other servers that are kept here: as many bytes as are allowed, the one that was used longest ago given up first, and never one
 //! that is being served.
 
-use std::collections::HashMap;
+mod kept;
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use farrier::blocking;
 use farrier::telemetry::names;
-use metrics::{counter, gauge};
+use metrics::counter;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statvfs::statvfs;
 use tempfile::NamedTempFile;
 use tokio::sync::Semaphore;
 
+pub(super) use self::kept::Hold;
+use self::kept::{Kept, Reservation, SharedKept, Step};
 use super::allowed::Root;
 use super::identity::Identity;
 use super::{CacheConfig, LocalError};
@@ -34,37 +37,12 @@ pub(super) struct Cache {
     directory: PathBuf,
     root: Arc<Root>,
     bytes: u64,
-    kept: Arc<Mutex<Kept>>,
+    kept: SharedKept,
     /// Held by whoever makes room or puts an image in its place, so that two do not give up more than they need, nor put one over another.
     turn: tokio::sync::Mutex<()>,
     /// One for each image that is being fetched.
     pub(super) downloads: Semaphore,
     _lock: Flock<File>,
-}
-
-/// What is in the directory.
-#[derive(Debug, Default)]
-struct Kept {
-    images: HashMap<String, KeptImage>,
-    /// Bytes that are spoken for by images that are being fetched.
-    reserved: u64,
-    /// Counts uses, to tell which came last.
-    clock: u64,
-}
-
-#[derive(Debug)]
-struct KeptImage {
-    length: u64,
-    used: u64,
-    /// Others have it too while the image is being used.
-    in_use: Arc<()>,
-}
-
-/// What is to be done next to make room.
-enum Step {
-    Reserved(u64),
-    GiveUp(String),
-    Full,
 }
 
 impl Cache {
@@ -87,7 +65,7 @@ impl Cache {
             directory,
             root: Arc::new(root),
             bytes: config.bytes,
-            kept: Arc::new(Mutex::new(kept)),
+            kept: SharedKept::new(kept),
             turn: tokio::sync::Mutex::default(),
             downloads: Semaphore::new(config.downloads),
             _lock: lock,
@@ -105,12 +83,7 @@ impl Cache {
 
     /// Holds an image, if it is here: it is not given up before the hold ends.
     pub(super) fn hold(&self, sha256: &str) -> Option<Hold> {
-        let mut kept = self.kept();
-        let now = kept.tick();
-        let image = kept.images.get_mut(sha256)?;
-        image.used = now;
-        let in_use = Arc::clone(&image.in_use);
-        Some(Hold { kept: Arc::clone(&self.kept), sha256: sha256.to_owned(), _in_use: in_use })
+        self.kept.hold(sha256)
     }
 
     /// Opens an image, which is held meanwhile.
@@ -141,7 +114,7 @@ impl Cache {
         let _turn = self.turn.lock().await;
         let reserved = loop {
             let free = self.free_bytes().await?;
-            let step = self.kept().step(self.bytes, free, length);
+            let step = self.kept.lock().step(self.bytes, free, length);
             match step {
                 Step::Reserved(bytes) => break bytes,
                 Step::GiveUp(sha256) => self.give_up(store, &sha256).await?,
@@ -152,7 +125,7 @@ impl Cache {
                 }
             }
         };
-        let reservation = Reservation { kept: Arc::clone(&self.kept), bytes: reserved };
+        let reservation = self.kept.reservation(reserved);
         let directory = self.directory.clone();
         let file =
             blocking::run(move || tempfile::Builder::new().prefix(PARTIAL).tempfile_in(directory)).await;
@@ -178,7 +151,7 @@ impl Cache {
         });
         placed.await.map_err(|source| LocalError::Cache { path: self.path(sha256), source })?;
         {
-            let mut kept = self.kept();
+            let mut kept = self.kept.lock();
             kept.put(sha256.to_owned(), length);
             kept.show();
         }
@@ -192,7 +165,7 @@ impl Cache {
     /// It cannot be removed.
     pub(super) async fn discard(&self, store: &Store, sha256: &str) -> Result<(), LocalError> {
         let _turn = self.turn.lock().await;
-        self.kept().images.remove(sha256);
+        self.kept.lock().remove(sha256);
         self.give_up(store, sha256).await
     }
 
@@ -206,7 +179,7 @@ impl Cache {
             _ => {}
         }
         counter!(names::IMAGE_CACHE, "outcome" => "evicted").increment(1);
-        self.kept().show();
+        self.kept.lock().show();
         tracing::info!(sha256, "an image was removed from the cache");
         Ok(store.forget_fetched(&self.directory, sha256).await?)
     }
@@ -217,10 +190,6 @@ impl Cache {
         let file_system = file_system
             .map_err(|errno| LocalError::Cache { path: self.directory.clone(), source: errno.into() })?;
         Ok(file_system.blocks_available().saturating_mul(file_system.fragment_size()))
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        lock(&self.kept)
     }
 }
 
@@ -259,70 +228,6 @@ fn take(directory: &Path, known: Vec<PublishedFile>) -> io::Result<Taken> {
     Ok((root, Some(lock), images))
 }
 
-impl Kept {
-    fn tick(&mut self) -> u64 {
-        self.clock += 1;
-        self.clock
-    }
-
-    fn put(&mut self, sha256: String, length: u64) {
-        let used = self.tick();
-        self.images.insert(sha256, KeptImage { length, used, in_use: Arc::default() });
-    }
-
-    fn used(&self) -> u64 {
-        self.images.values().map(|image| image.length).sum()
-    }
-
-    /// Reserves room if there is enough, in the cache and on its file system; else takes out what was used longest ago.
-    fn step(&mut self, bytes: u64, free: u64, length: Option<u64>) -> Step {
-        let idle = self.images.iter().filter(|(_, image)| Arc::strong_count(&image.in_use) == 1);
-        let oldest = idle.min_by_key(|(_, image)| image.used).map(|(sha256, _)| sha256.clone());
-        let left = bytes.saturating_sub(self.used() + self.reserved).min(free.saturating_sub(self.reserved));
-        match (length, oldest) {
-            (Some(length), _) if length <= left => self.reserve(length),
-            (_, Some(sha256)) => {
-                self.images.remove(&sha256);
-                Step::GiveUp(sha256)
-            }
-            (None, None) if left > 0 => self.reserve(left),
-            _ => Step::Full,
-        }
-    }
-
-    fn reserve(&mut self, bytes: u64) -> Step {
-        self.reserved += bytes;
-        Step::Reserved(bytes)
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "bytes of a cache, for people")]
-    fn show(&self) {
-        gauge!(names::IMAGE_CACHE_BYTES).set(self.used() as f64);
-    }
-}
-
-fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
-    kept.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// An image that is being used. It may be given up when all of these are dropped.
-#[derive(Debug)]
-pub(super) struct Hold {
-    kept: Arc<Mutex<Kept>>,
-    sha256: String,
-    _in_use: Arc<()>,
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let mut kept = lock(&self.kept);
-        let now = kept.tick();
-        if let Some(image) = kept.images.get_mut(&self.sha256) {
-            image.used = now;
-        }
-    }
-}
-
 /// Room for an image, with a file for it that is removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Room {
@@ -333,7 +238,7 @@ pub(super) struct Room {
 impl Room {
     /// For how many bytes there is room.
     pub(super) fn bytes(&self) -> u64 {
-        self.reservation.bytes
+        self.reservation.bytes()
     }
 
     /// The file.
@@ -342,58 +247,5 @@ impl Room {
     /// There are no more file descriptors.
     pub(super) fn file(&self) -> io::Result<File> {
         self.file.as_file().try_clone()
-    }
-}
-
-#[derive(Debug)]
-struct Reservation {
-    kept: Arc<Mutex<Kept>>,
-    bytes: u64,
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        lock(&self.kept).reserved -= self.bytes;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn kept(images: &[(&str, u64)]) -> Kept {
-        let mut kept = Kept::default();
-        for (sha256, length) in images {
-            kept.put((*sha256).to_owned(), *length);
-        }
-        kept
-    }
-
-    #[test]
-    fn what_was_used_longest_ago_goes_first_and_what_is_used_stays() {
-        let mut kept = kept(&[("a", 40), ("b", 30), ("c", 30)]);
-        kept.images.get_mut("a").unwrap().used = 100;
-        let _used = Arc::clone(&kept.images["b"].in_use);
-        let mut next = || kept.step(100, u64::MAX, Some(60));
-        assert!(matches!(next(), Step::GiveUp(sha256) if sha256 == "c"));
-        assert!(matches!(next(), Step::GiveUp(sha256) if sha256 == "a"));
-        assert!(matches!(next(), Step::Reserved(60)));
-        assert!(matches!(next(), Step::Full), "what is reserved counts");
-    }
-
-    #[test]
-    fn the_file_system_bounds_it_too() {
-        let mut kept = kept(&[("a", 40)]);
-        assert!(matches!(kept.step(100, 50, Some(50)), Step::Reserved(50)));
-        assert!(matches!(kept.step(100, 50, Some(10)), Step::GiveUp(_)), "nothing of it is written yet");
-    }
-
-    #[test]
-    fn an_image_of_unknown_length_gets_all_that_is_not_used() {
-        let mut kept = kept(&[("a", 40), ("b", 30)]);
-        let _used = Arc::clone(&kept.images["a"].in_use);
-        assert!(matches!(kept.step(100, u64::MAX, None), Step::GiveUp(sha256) if sha256 == "b"));
-        assert!(matches!(kept.step(100, u64::MAX, None), Step::Reserved(60)));
-        assert!(matches!(kept.step(100, u64::MAX, None), Step::Full));
     }
 }
