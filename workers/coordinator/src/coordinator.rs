@@ -69,9 +69,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     }
 
     let fault = tokio::select! {
+        // First: a server that was told to end may have done so by the time that this is looked at.
+        biased;
+        () = shutdown.cancelled() => None,
         ended = parts.join_next() => Some(format!("a part ended by itself: {ended:?}")),
         served = servers.join_next() => Some(format!("a server ended by itself: {served:?}")),
-        () = shutdown.cancelled() => None,
     };
     info!("shutting down");
     shutdown.cancel();
