@@ -20,6 +20,8 @@ use super::exit::Exit;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the request to the last byte of the answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for a request that waits for a machine: the coordinator has bounds of its own, and they are settings.
+const MACHINE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// An event stream says that it is alive every few seconds: a silent one is a broken one.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -112,17 +114,7 @@ pub(crate) async fn token(file: Option<&Path>) -> Result<Option<SecretString>, F
 
 impl Client {
     pub(crate) fn new(api: HttpUrl, token: Option<SecretString>) -> Result<Self, ClientError> {
-        // Fails only when a provider is installed already, and then there is one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(SILENCE_TIMEOUT)
-            .user_agent(concat!("farrier/", env!("CARGO_PKG_VERSION")));
-        if is_loopback(&api) {
-            builder = builder.no_proxy();
-        }
-        let http = builder.build().map_err(|error| ClientError::SetUp(chain(&error)))?;
-        Ok(Self { http, api, token })
+        Ok(Self { http: http(&api, SILENCE_TIMEOUT)?, api, token })
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(
@@ -143,6 +135,32 @@ impl Client {
     ) -> Result<T, ClientError> {
         let response = self.answer(self.request(method, path).json(body).timeout(ANSWER_TIMEOUT)).await?;
         self.read(response).await
+    }
+
+    /// The same, for a request that is answered when a machine has done what it shall.
+    pub(crate) async fn send_to_machine<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let patient = self.patient()?;
+        let request = patient.request(method, path).json(body).timeout(MACHINE_TIMEOUT);
+        patient.read(patient.answer(request).await?).await
+    }
+
+    /// What a machine says: its controller may take its time.
+    pub(crate) async fn get_from_machine<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+    ) -> Result<T, ClientError> {
+        let patient = self.patient()?;
+        let request = patient.request(Method::GET, path).timeout(MACHINE_TIMEOUT);
+        patient.read(patient.answer(request).await?).await
+    }
+
+    fn patient(&self) -> Result<Self, ClientError> {
+        Ok(Self { http: http(&self.api, MACHINE_TIMEOUT)?, ..self.clone() })
     }
 
     /// For requests that carry nothing and whose answer says nothing more than that it was done.
@@ -209,6 +227,20 @@ impl Client {
         // The URL stands in the message already, without its credentials.
         ClientError::Unreachable { api: self.api.clone(), reason: chain(&error.without_url()) }
     }
+}
+
+/// An HTTP client that takes a server for dead that is silent for so long.
+fn http(api: &HttpUrl, silence: Duration) -> Result<reqwest::Client, ClientError> {
+    // Fails only when a provider is installed already, and then there is one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(silence)
+        .user_agent(concat!("farrier/", env!("CARGO_PKG_VERSION")));
+    if is_loopback(api) {
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|error| ClientError::SetUp(chain(&error)))
 }
 
 fn is_loopback(api: &HttpUrl) -> bool {

@@ -11,6 +11,7 @@ mod job;
 mod node;
 mod output;
 mod page;
+mod power;
 mod report;
 mod run;
 mod spec;

@@ -11,6 +11,7 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::output::{Output, ago, or_dash, table, table_text, time};
 use super::page::{Paging, list};
+use super::power::{self, PowerArgs};
 use super::report::inventory_text;
 use super::spec::{key_value, loose_value};
 
@@ -28,6 +29,8 @@ pub(crate) enum NodeCommand {
     Delete(NodeRef),
     /// Show what a node is made of, as the last `inspect` found it
     Inventory(NodeRef),
+    /// Switch the power of a node through its management controller, and wait until it is so; or ask for it
+    Power(PowerArgs),
 }
 
 #[derive(Debug, Args)]
@@ -120,6 +123,7 @@ pub(crate) async fn run(command: NodeCommand, client: &Client, output: &mut Outp
             client.act(Method::DELETE, &["nodes", &node]).await?;
             output.note(&format!("{node} is deleted"));
         }
+        NodeCommand::Power(args) => power::run(args, client, output).await?,
         NodeCommand::Inventory(NodeRef { node }) => {
             let taken: NodeInventory = client.get(&["nodes", &node, "inventory"], &[]).await?;
             output.show(&taken, |taken| {

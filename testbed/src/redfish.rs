@@ -90,12 +90,14 @@ impl RedfishEmulator {
         let log = fs::read_to_string(&self.log).context("cannot read the log of the Redfish service")?;
         let request = |line: &str| {
             let (_, rest) = line.split_once("] \"")?;
-            Some(rest.trim_end_matches(" -").replace('"', ""))
+            Some(without_colours(rest).trim_end_matches(" -").replace('"', ""))
         };
         Ok(log.lines().filter_map(request).collect())
     }
 
     async fn answers(&mut self) -> anyhow::Result<()> {
+        // Fails only where the process has chosen its cryptography already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .no_proxy()
             .tls_danger_accept_invalid_certs(true)
@@ -161,6 +163,13 @@ fn start_on(
     let process = Process::spawn_to(&command, &File::create(&log)?)?;
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     Ok(RedfishEmulator { process, address, scheme, systems, log })
+}
+
+/// Statuses other than 200 are in colours: `ESC [ ... m`.
+fn without_colours(text: &str) -> String {
+    let mut pieces = text.split('\x1b');
+    let first = pieces.next().unwrap_or_default().to_owned();
+    first + &pieces.filter_map(|piece| piece.split_once('m')).map(|(_, rest)| rest).collect::<String>()
 }
 
 /// The digest of a password, by the library that the emulator checks it with.

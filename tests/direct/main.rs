@@ -3,3 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod agent;
+mod deploy;
+mod promise;
+mod swift;
+mod swift_lab;

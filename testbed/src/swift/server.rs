@@ -29,6 +29,10 @@ impl Ports {
         let port = || anyhow::Ok(free_address()?.port());
         Ok(Self { proxy: port()?, memcached: port()?, account: port()?, container: port()?, object: port()? })
     }
+
+    pub(super) fn all(&self) -> [u16; 5] {
+        [self.memcached, self.account, self.container, self.object, self.proxy]
+    }
 }
 
 /// Writes what the servers read, into `dir`.
@@ -95,9 +99,11 @@ pub(super) fn end_of_log(dir: &Path) -> String {
     last.collect::<Vec<_>>().join("; ")
 }
 
+/// On a busy machine a server answers late. It would soon be taken for one that has failed, and there is no other.
 fn common(port: u16) -> String {
     format!(
-        "[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {port}\nbind_timeout = 5\nworkers = 0\nuser = root\nlog_address = /dev/null\n"
+        "[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {port}\nbind_timeout = 5\nworkers = 0\nuser = root\nlog_address = /dev/null\n\
+         conn_timeout = 30\nnode_timeout = 60\n"
     )
 }
 
@@ -107,6 +113,9 @@ const PROXY: &str = "\
 pipeline = catch_errors gatekeeper healthcheck proxy-logging cache listing_formats tempurl tempauth copy slo dlo versioned_writes proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
+conn_timeout = 30
+node_timeout = 60
+error_suppression_limit = 1000000
 allow_account_management = true
 account_autocreate = true
 [filter:catch_errors]

@@ -126,6 +126,9 @@ struct Settings {
     /// How log lines look [default: text]
     #[arg(long, env = "FARRIER_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<log::Format>,
+    /// How management controllers are waited for: a table, for the file alone.
+    #[arg(skip)]
+    power: Option<PowerTable>,
     /// Where images are in Swift: a table, for the file alone.
     #[arg(skip)]
     glance: Option<GlanceSettings>,
@@ -138,8 +141,6 @@ struct Settings {
     deploy: Option<DeploySettings>,
     #[arg(skip)]
     agent: Option<AgentSettings>,
-    #[arg(skip)]
-    power: Option<PowerTable>,
 }
 layer!(Settings {
     broker,
@@ -154,12 +155,12 @@ layer!(Settings {
     lease_seconds,
     accept_seconds,
     log_format,
+    power,
     glance,
     image_proxies,
     conductor,
     deploy,
     agent,
-    power,
 });
 
 impl Config {

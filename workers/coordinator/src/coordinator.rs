@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use farrier::broker::{Broker, Role};
+use farrier::image::Settings;
 use farrier::telemetry::prometheus;
 use futures_util::FutureExt as _;
 use tokio::task::JoinSet;
@@ -33,7 +34,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let bounds = Bounds { lease: config.lease, accept: config.accept };
     let listener = api::bind(config.listen, config.listen_file.as_deref()).await?;
     let swift = farrier::blocking::run(move || config.glance.map(Swift::new).transpose()).await?;
-    let (local, image_server) = Local::start(config.local, &store).await?;
+    let (local, image_server) = Local::start(config.local, Settings::default(), &store).await?;
     let images = Images::new(swift, local, config.image_proxies, config.image_download_source);
     let broker = Broker::start(config.broker, Role::Coordinator);
     let rules = Rules { auto_enroll: config.auto_enroll, lease: config.lease };
@@ -54,7 +55,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     };
     parts.spawn(conductor::run(conductor, broker.clone()));
     parts.spawn(gauges::run(store.clone()));
-    let api = Api { store: store.clone(), feed, broker: broker.clone(), metrics, shutdown: shutdown.clone() };
+    let api = Api {
+        store: store.clone(),
+        feed,
+        broker: broker.clone(),
+        power: power.clone(),
+        metrics,
+        shutdown: shutdown.clone(),
+    };
     let mut servers = JoinSet::new();
     servers.spawn(api::serve(listener, api, config.token));
     if let Some(server) = image_server {

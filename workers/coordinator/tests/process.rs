@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -89,6 +89,12 @@ fn a_wrong_configuration_is_one_clear_line_and_exit_code_2() {
         assert!(said.starts_with(&format!("farrier-coordinator: {expected}")), "{said}");
         assert!(said.lines().count() == 1 && !said.contains("hunter2"), "{said}");
     }
+    std::fs::write(&file, "[conductor]\nfile_url_allowed_paths = [\"/etc/ssl\"]\n").unwrap();
+    let mut coordinator =
+        Coordinator::start(directory.path(), &["--broker=amqp://h/", "--config=farrier.toml"]);
+    assert_eq!(coordinator.ended().code(), Some(2));
+    let said = coordinator.said();
+    assert!(said.contains("`conductor.file_url_allowed_paths`: /etc/ssl lies in or above /etc"), "{said}");
     assert!(!directory.path().join("farrier.db").exists(), "nothing was begun");
 }
 
@@ -153,4 +159,30 @@ async fn no_log_shows_a_secret_and_a_key_that_others_may_read_is_refused() {
     let said = std::fs::read_to_string(&log).unwrap();
     let line = said.lines().find(|line| line.contains("hunter2") || line.contains("AAECAwQF"));
     assert!(said.contains("TRACE") && line.is_none(), "{line:?}");
+}
+
+#[test]
+fn it_serves_images_where_its_configuration_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let images = directory.path().join("images");
+    std::fs::create_dir(&images).unwrap();
+    let file = format!(
+        "broker = \"amqp://u:hunter2@127.0.0.1:1/\"\nlisten = \"127.0.0.1:0\"\n\
+         [conductor]\nfile_url_allowed_paths = [{images:?}]\n\
+         [deploy]\nhttp_listen = \"127.0.0.1:0\"\nhttp_listen_file = \"address\"\nimage_cache_dir = {:?}\n\
+         [agent]\nimage_download_source = \"local\"\n",
+        directory.path().join("cache")
+    );
+    std::fs::write(directory.path().join("farrier.toml"), file).unwrap();
+    let mut coordinator = Coordinator::start(directory.path(), &["--config=farrier.toml"]);
+    let address =
+        until("the address is written", || std::fs::read_to_string(directory.path().join("address")).ok());
+    let mut stream = std::net::TcpStream::connect(address.trim()).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.write_all(b"GET /v1/nodes HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("nothing else is served here"), "{answer}");
+    kill(Pid::from_raw(coordinator.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    assert_eq!(coordinator.ended().code(), Some(0));
 }

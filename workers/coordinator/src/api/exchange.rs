@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use farrier::wire::api::{ImageEntry, JobCancel, NodeChange, NodeCreate};
 use farrier::wire::envelope::{from_value, schema_error};
-use farrier::wire::{DecodeError, ErrorCode, JobRequest};
+use farrier::wire::{DecodeError, ErrorCode, JobRequest, PowerRequest};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -42,7 +42,7 @@ macro_rules! from_body {
         })*
     };
 }
-from_body!(NodeCreate, NodeChange, JobCancel);
+from_body!(NodeCreate, NodeChange, PowerRequest, JobCancel);
 
 impl FromBody for ImageEntry {
     fn from_body(value: Value) -> Result<Self, DecodeError> {

@@ -11,6 +11,7 @@ mod images;
 mod jobs;
 mod nodes;
 mod openapi;
+mod power;
 pub(crate) mod problem;
 mod query;
 
@@ -34,6 +35,7 @@ pub use openapi::openapi;
 use crate::feed::Feed;
 use crate::listen;
 pub use crate::listen::BindError;
+use crate::power::Power;
 use crate::store::Store;
 
 /// How long requests that are being answered may take after the server was told to stop.
@@ -51,6 +53,8 @@ pub struct Api {
     pub feed: Feed,
     /// The broker, for dead letters and readiness.
     pub broker: Broker,
+    /// The power of nodes.
+    pub power: Power,
     /// The metrics.
     pub metrics: PrometheusHandle,
     /// Ends the server and the event streams.
@@ -68,6 +72,7 @@ pub fn router(api: Api, token: Option<SecretString>) -> Router {
 
 fn routes(guard: auth::Guard) -> ApiRouter<Api> {
     nodes::routes()
+        .merge(power::routes())
         .merge(jobs::routes())
         .merge(images::routes())
         .merge(events::routes())

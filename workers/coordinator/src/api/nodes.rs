@@ -14,9 +14,9 @@ use super::problem::ApiError;
 use super::query::NodeQuery;
 
 #[derive(Deserialize, JsonSchema)]
-struct NodePath {
+pub(super) struct NodePath {
     /// The UUID or the name of the node.
-    node: String,
+    pub(super) node: String,
 }
 
 pub(super) fn routes() -> ApiRouter<Api> {

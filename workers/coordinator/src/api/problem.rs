@@ -12,6 +12,7 @@ use farrier::broker::BrokerError;
 use farrier::wire::api::Problem;
 use farrier::wire::{Coded, DecodeError, ErrorCode, ErrorReport};
 
+use crate::power::PowerError;
 use crate::store::StoreError;
 
 /// The content type of a problem.
@@ -126,6 +127,12 @@ impl From<DecodeError> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
+        Self(error.report())
+    }
+}
+
+impl From<PowerError> for ApiError {
+    fn from(error: PowerError) -> Self {
         Self(error.report())
     }
 }

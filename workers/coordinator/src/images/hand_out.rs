@@ -56,6 +56,9 @@ impl Images {
         let proxies = self.0.proxies.choose(&circumstances.site, &circumstances.rack, &driver.image, &spec);
         let way = spec.image_download_source.or(driver.image.download_source).unwrap_or(self.0.way);
         let places = self.places(store, &spec, way, want).await?;
+        if matches!(want, Want::Fresh { .. }) && places.iter().all(|place| place.expires_at.is_none()) {
+            return Err(refused_for_good(&spec));
+        }
 
         if let Some(sha256) = places.iter().find_map(|place| place.sha256) {
             spec = self.with_sha256(spec, sha256).await?;
@@ -179,11 +182,10 @@ impl Images {
     ) -> Result<Place, ErrorReport> {
         let mut image = Image::new(url, spec.checksum().map_err(|error| ErrorReport::from(&error))?);
         image.connection = self.connection(spec);
-        let _ = (store, source, image);
-        Err(ErrorReport::new(
-            ErrorCode::ImageUnsupported,
-            "this coordinator keeps no images of other servers",
-        ))
+        // A temporary URL is another one each time.
+        let name = String::from(source.clone());
+        let published = self.0.local.fetch(store, &image, &name).await.map_err(|error| error.report())?;
+        Ok(Place { url: published.url, expires_at: None, sha256: Some(published.sha256) })
     }
 
     /// Has the agent verify what the coordinator serves. What the job gives is held against it; its checksum file names the image by its
@@ -231,6 +233,16 @@ impl Images {
         connection.headers.extend(authorization.map(|value| ("Authorization".to_owned(), value)));
         connection
     }
+}
+
+/// No URL of the image runs out: there is none that its servers would refuse less.
+fn refused_for_good(spec: &DeploySpec<ImageSource>) -> ErrorReport {
+    let message = format!(
+        "the server of {} refuses the image, and no URL of it is one that the coordinator could make anew; check \
+         image_request_authorization, and whether the URL of the job has run out",
+        spec.image_source
+    );
+    ErrorReport::new(ErrorCode::HttpStatus, message)
 }
 
 /// An agent would look for it in its own RAM disk.

@@ -8,6 +8,7 @@ use farrier::telemetry::prometheus::{self, PrometheusHandle};
 use farrier::wire::NodeId;
 use farrier_coordinator::api::{self, Api};
 use farrier_coordinator::feed::Feed;
+use farrier_coordinator::power::{Power, PowerSettings};
 use farrier_coordinator::store::Store;
 use farrier_coordinator::vault::Vault;
 use farrier_coordinator::vault::keys::SecretKey;
@@ -45,6 +46,7 @@ impl Server {
             store: store.clone(),
             feed: feed.clone(),
             broker,
+            power: Power::new(PowerSettings::default()),
             metrics: metrics(),
             shutdown: shutdown.clone(),
         };

@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use farrier::image::{Image, Settings};
 use farrier::wire::{Coded as _, ErrorReport, ImageUrl};
 use farrier_coordinator::feed::Feed;
-use farrier_coordinator::images::local::{AllowedPaths, Local, LocalConfig, Published, ServerConfig};
+use farrier_coordinator::images::local::{
+    AllowedPaths, CacheConfig, Local, LocalConfig, Published, ServerConfig,
+};
 use farrier_coordinator::store::Store;
 use farrier_coordinator::vault::Vault;
 use reqwest::header::HeaderMap;
@@ -21,27 +24,48 @@ use tokio_util::sync::CancellationToken;
 /// The bound on every wait here.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
+#[derive(Debug)]
 pub(crate) struct Lab {
     pub(crate) store: Store,
     pub(crate) local: Local,
     shutdown: CancellationToken,
     serving: JoinHandle<()>,
     pub(crate) directory: Arc<TempDir>,
+    cache_bytes: Option<u64>,
 }
 
 impl Lab {
     pub(crate) async fn start() -> Self {
+        Self::new(None).await
+    }
+
+    /// One that keeps so many bytes of images of other servers.
+    pub(crate) async fn with_cache(bytes: u64) -> Self {
+        Self::new(Some(bytes)).await
+    }
+
+    async fn new(cache_bytes: Option<u64>) -> Self {
         let directory = Arc::new(tempfile::tempdir().unwrap());
         fs::create_dir(directory.path().join("images")).unwrap();
-        Self::on(directory).await
+        Self::on(directory, cache_bytes).await
     }
 
     /// Another coordinator on the same store and files.
     pub(crate) async fn another(&self) -> Self {
-        Self::on(Arc::clone(&self.directory)).await
+        Self::on(Arc::clone(&self.directory), self.cache_bytes).await
     }
 
-    async fn on(directory: Arc<TempDir>) -> Self {
+    /// The same, if it can start.
+    pub(crate) async fn try_another(&self) -> Result<Self, ErrorReport> {
+        Self::try_on(Arc::clone(&self.directory), self.cache_bytes).await
+    }
+
+    pub(crate) async fn on(directory: Arc<TempDir>, cache_bytes: Option<u64>) -> Self {
+        Self::try_on(directory, cache_bytes).await.unwrap()
+    }
+
+    async fn try_on(directory: Arc<TempDir>, cache_bytes: Option<u64>) -> Result<Self, ErrorReport> {
+        let cache = |bytes| CacheConfig { directory: directory.path().join("cache"), bytes, downloads: 4 };
         let config = LocalConfig {
             allowed: Arc::new(AllowedPaths::open(&[directory.path().join("images")]).unwrap()),
             server: Some(ServerConfig {
@@ -49,14 +73,15 @@ impl Lab {
                 listen_file: None,
                 url: None,
             }),
-            cache: None,
+            cache: cache_bytes.map(cache),
         };
         let store = directory.path().join("farrier.db");
         let store = Store::open(&store, Feed::new(), Vault::default()).await.unwrap();
-        let (local, server) = Local::start(config, &store).await.unwrap();
+        let started = Local::start(config, Settings::default(), &store).await;
+        let (local, server) = started.map_err(|error| error.report())?;
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(server.unwrap().run(shutdown.clone()));
-        Self { store, local, shutdown, serving, directory }
+        Ok(Self { store, local, shutdown, serving, directory, cache_bytes })
     }
 
     /// Ends it as a coordinator ends.
@@ -68,7 +93,21 @@ impl Lab {
     }
 
     pub(crate) async fn start_again(self) -> Self {
-        Self::on(self.stop().await).await
+        let cache_bytes = self.cache_bytes;
+        Self::on(self.stop().await, cache_bytes).await
+    }
+
+    /// Fetches an image of another server.
+    pub(crate) async fn fetch(&self, image: &Image, name: &str) -> Result<Published, ErrorReport> {
+        let fetching = tokio::time::timeout(SOON, self.local.fetch(&self.store, image, name));
+        fetching.await.expect("it neither ends nor fails").map_err(|error| error.report())
+    }
+
+    /// The names in the cache.
+    pub(crate) fn cached(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.directory.path().join("cache")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name != "lock").collect()
     }
 
     /// The path of an image.

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
+use farrier::image::Settings;
 use farrier::wire::ErrorCode;
 use farrier_coordinator::images::local::{Local, LocalConfig, Published};
 use nix::sys::stat::Mode;
@@ -140,7 +141,8 @@ async fn a_directory_that_takes_the_place_of_an_allowed_one_is_not_served_from()
 #[tokio::test]
 async fn what_is_missing_in_the_configuration_is_named() {
     let lab = Lab::start().await;
-    let (local, server) = Local::start(LocalConfig::default(), &lab.store).await.unwrap();
+    let (local, server) =
+        Local::start(LocalConfig::default(), Settings::default(), &lab.store).await.unwrap();
     assert!(server.is_none());
     let url = "file:///images/a.raw".parse().unwrap();
     let error = local.publish(&lab.store, &url).await.unwrap_err().to_string();

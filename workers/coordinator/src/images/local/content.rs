@@ -18,6 +18,7 @@ use futures_util::{Stream, stream};
 use metrics::counter;
 use tokio::time::timeout;
 
+use super::cache::Hold;
 use super::identity::Identity;
 
 /// Bytes that are read and sent at a time.
@@ -32,6 +33,8 @@ pub(super) struct Content {
     pub(super) identity: Identity,
     /// The hex digits of its SHA-256.
     pub(super) sha256: String,
+    /// Keeps it in the cache.
+    pub(super) _hold: Option<Arc<Hold>>,
 }
 
 impl Content {

@@ -9,6 +9,7 @@ use farrier::image::ImageError;
 use farrier::wire::{Coded, ErrorCode, ImageUrl};
 
 use crate::images::http::HttpError;
+use crate::listen::BindError;
 use crate::store::StoreError;
 
 /// Why an image is not served by this coordinator.
@@ -106,6 +107,9 @@ pub enum LocalError {
         /// What there is, and what to do.
         reason: String,
     },
+    /// The address of the image server cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// The work has ended without a result.
     #[error("the work on the image has ended without a result; this is a fault in Farrier")]
     Lost,
@@ -138,6 +142,7 @@ impl Coded for LocalError {
             }
             Self::Cache { .. } => ErrorCode::DeviceIo,
             Self::CacheFull { .. } => ErrorCode::ImageCacheFull,
+            Self::Bind(error) => error.code(),
             Self::Lost => ErrorCode::Internal,
             Self::Http(error) => error.code(),
             Self::Image(error) => error.code(),

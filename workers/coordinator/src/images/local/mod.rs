@@ -4,18 +4,22 @@
 //! hashed, as far as its [`identity`] tells, and never a byte of another one.
 
 mod allowed;
+mod cache;
 mod config;
 mod content;
 mod error;
+mod fetch;
 mod flights;
 mod hash;
 mod identity;
 mod publish;
+mod ranges;
 mod routes;
 mod server;
 
 use std::sync::Arc;
 
+use farrier::image::Settings;
 use farrier::wire::{Digest, HttpUrl, ImageUrl};
 use tokio::sync::Semaphore;
 
@@ -24,9 +28,10 @@ pub use config::{AgentSettings, CacheConfig, ConductorSettings, DeploySettings, 
 pub use error::LocalError;
 pub use server::ImageServer;
 
+use self::cache::Cache;
+use self::fetch::Wanted;
 use self::flights::Flights;
 use self::identity::Identity;
-use crate::listen::BindError;
 use crate::store::Store;
 
 /// How many files are hashed at a time: more make a disk slower, and leave no processor to others.
@@ -54,14 +59,28 @@ struct Shared {
     url: Option<HttpUrl>,
     hashes: Flights<Identity, String>,
     hashing: Semaphore,
+    /// Images of other servers, if they are kept.
+    cache: Option<Cache>,
+    /// How images of other servers are fetched.
+    settings: Settings,
+    fetches: Flights<Wanted, Published>,
 }
 
 impl Local {
-    /// Binds the image server, which does not serve yet, if there is to be one.
+    /// Takes the image cache and binds the image server, which does not serve yet, if there are to be any. `settings` say how images of
+    /// other servers are fetched.
     ///
     /// # Errors
-    /// Its address cannot be had.
-    pub async fn start(config: LocalConfig, store: &Store) -> Result<(Self, Option<ImageServer>), BindError> {
+    /// The address of the server or the directory of the cache cannot be had.
+    pub async fn start(
+        config: LocalConfig,
+        settings: Settings,
+        store: &Store,
+    ) -> Result<(Self, Option<ImageServer>), LocalError> {
+        let cache = match config.cache {
+            None => None,
+            Some(cache) => Some(Cache::open(cache, store).await?),
+        };
         let bound = match &config.server {
             None => None,
             Some(server) => Some(server::bind(server).await?),
@@ -72,6 +91,9 @@ impl Local {
             url,
             hashes: Flights::default(),
             hashing: Semaphore::new(HASHED_AT_A_TIME),
+            cache,
+            settings,
+            fetches: Flights::default(),
         }));
         let server = listener.map(|listener| ImageServer::new(listener, local.clone(), store.clone()));
         Ok((local, server))
@@ -83,5 +105,13 @@ impl Local {
     /// There is none.
     fn url(&self) -> Result<&HttpUrl, LocalError> {
         self.0.url.as_ref().ok_or(LocalError::NoServer)
+    }
+
+    /// The images of other servers that are kept here.
+    ///
+    /// # Errors
+    /// None are.
+    fn cache(&self) -> Result<&Cache, LocalError> {
+        self.0.cache.as_ref().ok_or(LocalError::NoCache)
     }
 }

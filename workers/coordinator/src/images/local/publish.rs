@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use farrier::blocking;
 use farrier::telemetry::names;
-use farrier::wire::{Digest, DigestAlgorithm, ImageUrl};
+use farrier::wire::{Digest, DigestAlgorithm, HttpUrl, ImageUrl};
 use metrics::counter;
 use tokio::time::timeout;
 
+use super::cache::Hold;
 use super::hash::sha256_of;
 use super::identity::Identity;
 use super::routes::url_of;
@@ -38,14 +39,29 @@ impl Local {
             }
             None => self.hash(store, path, file, identity).await?,
         };
-        published(url_of(base, &sha256), &sha256, identity.length())
+        published(base, &sha256, identity.length())
     }
 
     /// Opens a file below an allowed path.
-    pub(super) async fn open(&self, path: &Path) -> Result<(File, Identity), LocalError> {
+    async fn open(&self, path: &Path) -> Result<(File, Identity), LocalError> {
         let (allowed, named) = (Arc::clone(&self.0.allowed), path.to_owned());
         let opened = timeout(OPENED_WITHIN, blocking::run(move || allowed.open_file(&named))).await;
         opened.unwrap_or_else(|_| Err(LocalError::Silent { path: path.to_owned(), waited: OPENED_WITHIN }))
+    }
+
+    /// Opens a file that was published, of the cache or below an allowed path. One of the cache is held as long as it is served.
+    pub(super) async fn open_published(
+        &self,
+        file: &PublishedFile,
+    ) -> Result<(File, Identity, Option<Hold>), LocalError> {
+        let cache = self.0.cache.as_ref().filter(|cache| cache.path(&file.sha256) == file.path);
+        let Some(cache) = cache else {
+            return self.open(&file.path).await.map(|(file, identity)| (file, identity, None));
+        };
+        let missing = || LocalError::NotFound { path: file.path.clone() };
+        let hold = cache.hold(&file.sha256).ok_or_else(missing)?;
+        let (file, identity) = cache.open_file(&file.sha256).await?;
+        Ok((file, identity, Some(hold)))
     }
 
     async fn hash(
@@ -77,11 +93,13 @@ fn path_of(url: &ImageUrl) -> Result<PathBuf, LocalError> {
     }
 }
 
-fn record(path: &Path, identity: Identity, sha256: &str) -> PublishedFile {
+pub(super) fn record(path: &Path, identity: Identity, sha256: &str) -> PublishedFile {
     PublishedFile { path: path.to_owned(), identity: identity.to_string(), sha256: sha256.to_owned() }
 }
 
-fn published(url: ImageUrl, sha256: &str, length: u64) -> Result<Published, LocalError> {
+/// What is told of an image that is served here.
+pub(super) fn published(base: &HttpUrl, sha256: &str, length: u64) -> Result<Published, LocalError> {
+    let url = url_of(base, sha256);
     let sha256 = Digest::from_hex(DigestAlgorithm::Sha256, sha256).map_err(|_| LocalError::Lost)?;
     Ok(Published { url, sha256, length })
 }

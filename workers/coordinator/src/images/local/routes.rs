@@ -1,11 +1,12 @@
 //! What the image server answers: published images by their content, and nothing else.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::header::RANGE;
-use axum::http::{HeaderMap, Uri};
+use axum::http::Uri;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -14,7 +15,7 @@ use farrier::wire::{Coded as _, ErrorCode, HttpUrl, ImageUrl};
 use metrics::counter;
 
 use super::content::Content;
-use super::{Local, LocalError};
+use super::{Local, LocalError, ranges};
 use crate::api::problem::{ApiError, method_not_allowed};
 use crate::store::Store;
 
@@ -62,20 +63,8 @@ async fn image(
     // What is no text names no image either.
     let Ok(Path(sha256)) = sha256 else { return Err(not_found(request.uri().clone()).await) };
     let content = images.find(&sha256).await?;
-    ignore_odd_ranges(request.headers_mut(), content.identity.length());
+    ranges::make_plain(request.headers_mut(), content.identity.length());
     Ok(http_serve::serve(content, &request).map(Body::new).into_response())
-}
-
-/// Leaves ranges alone that are answered as they should be. A server may ignore others (RFC 9110, 14.2): the same range a thousand times would
-/// be a thousand times the image, and an end that is longer than the whole is not taken for the whole by `http-serve`.
-fn ignore_odd_ranges(headers: &mut HeaderMap, length: u64) {
-    let mut ranges = headers.get_all(RANGE).iter();
-    let (first, second) = (ranges.next(), ranges.next());
-    let text = first.and_then(|range| range.to_str().ok()).unwrap_or_default();
-    let end: Option<u64> = text.strip_prefix("bytes=-").and_then(|end| end.trim().parse().ok());
-    if second.is_some() || text.contains(',') || end.is_some_and(|end| end > length) {
-        headers.remove(RANGE);
-    }
 }
 
 async fn not_found(uri: Uri) -> ApiError {
@@ -92,10 +81,10 @@ impl Images {
         let files = if is_digest { self.store.published_as(sha256).await? } else { Vec::new() };
         let mut failure = ApiError::new(ErrorCode::NotFound, format!("no image {sha256} is published here"));
         for file in files {
-            match self.local.open(&file.path).await {
-                Ok((opened, identity)) if identity.to_string() == file.identity => {
+            match self.local.open_published(&file).await {
+                Ok((opened, identity, hold)) if identity.to_string() == file.identity => {
                     let (file, sha256) = (opened.into(), file.sha256);
-                    return Ok(Content { file, identity, sha256 });
+                    return Ok(Content { file, identity, sha256, _hold: hold.map(Arc::new) });
                 }
                 Ok(_) | Err(LocalError::NotFound { .. }) => {
                     tracing::warn!(path = %file.path.display(), sha256, "a published file is another one now, and is served no more");
@@ -131,26 +120,6 @@ mod tests {
             ("https://images.example/a/b", "https://images.example/a/b/images/ab"),
         ] {
             assert_eq!(url_of(&base.parse().unwrap(), "ab").expose().as_str(), expected);
-        }
-    }
-
-    #[test]
-    fn one_range_is_kept_and_odd_ones_are_ignored() {
-        for (ranges, kept) in [
-            (&["bytes=0-1"][..], true),
-            (&["bytes=-10"], true),
-            (&["bytes=-0"], true),
-            (&["bytes=-11"], false),
-            (&["bytes=0-1,2-3"], false),
-            (&["bytes=0-1", "bytes=2-3"], false),
-            (&[], false),
-        ] {
-            let mut headers = HeaderMap::new();
-            for range in ranges {
-                headers.append(RANGE, range.parse().unwrap());
-            }
-            ignore_odd_ranges(&mut headers, 10);
-            assert_eq!(headers.contains_key(RANGE), kept, "{ranges:?}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The listener of the image server. Whoever reaches it may ask: it has no token, so it has bounds.
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -8,7 +10,6 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -47,6 +48,7 @@ pub struct ImageServer {
 struct Patience {
     head: Duration,
     taken: Duration,
+    drain: Duration,
 }
 
 /// Binds the listener, and says what nodes reach it by.
@@ -64,7 +66,7 @@ pub(super) async fn bind(config: &ServerConfig) -> Result<(TcpListener, HttpUrl)
 
 impl ImageServer {
     pub(super) fn new(listener: TcpListener, local: Local, store: Store) -> Self {
-        let patience = Patience { head: HEAD_WITHIN, taken: TAKEN_WITHIN };
+        let patience = Patience { head: HEAD_WITHIN, taken: TAKEN_WITHIN, drain: DRAIN };
         Self { listener, images: Images { local, store }, patience }
     }
 
@@ -92,8 +94,8 @@ impl ImageServer {
         drop(self.listener);
         tokio::select! {
             () = graceful.shutdown() => {}
-            () = sleep(DRAIN) => {
-                tracing::warn!("images were still being sent {DRAIN:?} after the shutdown began; they are cut off");
+            () = sleep(self.patience.drain) => {
+                tracing::warn!("images were still being sent {:?} after the shutdown began; they are cut off", self.patience.drain);
             }
         }
     }
@@ -114,8 +116,7 @@ async fn next(listener: &TcpListener, room: &Arc<Semaphore>) -> (Option<OwnedSem
     }
 }
 
-type Connection =
-    http1::Connection<TokioIo<std::pin::Pin<Box<TimeoutStream<TcpStream>>>>, TowerToHyperService<Router>>;
+type Connection = http1::Connection<TokioIo<Pin<Box<TimeoutStream<TcpStream>>>>, TowerToHyperService<Router>>;
 
 fn connection(stream: TcpStream, router: Router, patience: Patience) -> Connection {
     let mut stream = TimeoutStream::new(stream);
@@ -126,3 +127,6 @@ fn connection(stream: TcpStream, router: Router, patience: Patience) -> Connecti
         .max_buf_size(LARGEST_HEAD)
         .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router))
 }
+
+#[cfg(test)]
+mod tests;

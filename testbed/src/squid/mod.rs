@@ -1,5 +1,7 @@
 //! A private Squid.
 
+mod rack_cache;
+
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
@@ -10,6 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use nix::unistd::{User, geteuid};
 use tempfile::TempDir;
 
+pub use self::rack_cache::RackCache;
 use crate::ports::free_address;
 use crate::process::Process;
 use crate::tls::Authority;
@@ -30,9 +33,11 @@ pub struct SquidOptions<'a> {
     pub tls: Option<&'a Authority>,
     /// Names that it shall find at `127.0.0.1`.
     pub names: &'a [&'a str],
+    /// It keeps what it fetched, by the configuration that is shipped. Without, it keeps nothing.
+    pub cache: Option<RackCache<'a>>,
 }
 
-/// A Squid on a random port of the loopback that keeps nothing, with all its files in a directory of its own. It is killed when
+/// A Squid on a random port of the loopback, with all its files in a directory of its own. It is killed when
 /// this is dropped, and when this process dies.
 #[derive(Debug)]
 pub struct Squid {
@@ -81,6 +86,16 @@ impl Squid {
             fs::read_to_string(self.dir.path().join("access.log")).context("cannot read Squid's log")?;
         Ok(log.lines().map(str::to_owned).collect())
     }
+
+    /// How the same requests were answered, in Squid's words: `TCP_MISS`, `TCP_HIT` and their kin.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn outcomes(&self) -> anyhow::Result<Vec<String>> {
+        let log =
+            fs::read_to_string(self.dir.path().join("outcome.log")).context("cannot read Squid's log")?;
+        Ok(log.lines().map(str::to_owned).collect())
+    }
 }
 
 fn start_on(port: u16, options: SquidOptions<'_>) -> anyhow::Result<Squid> {
@@ -88,9 +103,11 @@ fn start_on(port: u16, options: SquidOptions<'_>) -> anyhow::Result<Squid> {
     let path = dir.path();
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     prepare(path, port, options)?;
-    let mut squid = Command::new("squid");
-    squid.arg("-N").arg("-f").arg(path.join("squid.conf"));
-    squid.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    if options.cache.is_some() {
+        let output = squid(path).arg("-z").output().context("cannot start squid")?;
+        ensure!(output.status.success(), "squid -z failed: {}", end_of_log(path));
+    }
+    let squid = squid(path);
     // A configuration that it does not take is told there alone.
     let mut process = Process::spawn_to(&squid, &File::create(path.join("stderr"))?)?;
     wait_until_it_listens(&mut process, path)
@@ -98,15 +115,30 @@ fn start_on(port: u16, options: SquidOptions<'_>) -> anyhow::Result<Squid> {
     Ok(Squid { _process: process, port, scheme, dir })
 }
 
+fn squid(dir: &Path) -> Command {
+    let mut squid = Command::new("squid");
+    squid.arg("-N").arg("-f").arg(dir.join("squid.conf"));
+    squid.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    squid
+}
+
 /// Writes all its files, as the user that it becomes.
 fn prepare(dir: &Path, port: u16, options: SquidOptions<'_>) -> anyhow::Result<()> {
     let mut configuration = FIXED.to_owned();
+    match options.cache {
+        Some(cache) => {
+            configuration += &cache.configuration(dir, port)?;
+            fs::create_dir(dir.join("cache"))?;
+        }
+        None => configuration += "cache deny all\nshutdown_lifetime 0 seconds\n",
+    }
     let mut line = |text: String| {
         configuration.push_str(&text);
         configuration.push('\n');
     };
     let shown = dir.display();
     match options.tls {
+        None if options.cache.is_some() => {}
         None => line(format!("http_port 127.0.0.1:{port}")),
         Some(authority) => {
             authority.sign_server("squid")?;
@@ -122,15 +154,19 @@ fn prepare(dir: &Path, port: u16, options: SquidOptions<'_>) -> anyhow::Result<(
         line("acl known proxy_auth REQUIRED".to_owned());
         line("http_access deny !known".to_owned());
     }
-    let names: String = options.names.iter().map(|name| format!("127.0.0.1 {name}\n")).collect();
+    let names = options.names.iter().chain(options.cache.map(|_| &rack_cache::SWIFT));
+    let names: String = names.map(|name| format!("127.0.0.1 {name}\n")).collect();
     fs::write(dir.join("hosts"), format!("127.0.0.1 localhost\n{names}"))?;
     line(format!("hosts_file {shown}/hosts"));
     line(format!("access_log stdio:{shown}/access.log plain"));
+    line(format!("access_log stdio:{shown}/outcome.log outcome"));
+    line("strip_query_terms off".to_owned());
     line(format!("cache_log {shown}/cache.log"));
     line(format!("coredump_dir {shown}"));
     line("http_access allow all".to_owned());
     fs::write(dir.join("squid.conf"), configuration)?;
     fs::write(dir.join("access.log"), "")?;
+    fs::write(dir.join("outcome.log"), "")?;
     if geteuid().is_root() {
         hand_over(dir)?;
     }
@@ -140,14 +176,12 @@ fn prepare(dir: &Path, port: u16, options: SquidOptions<'_>) -> anyhow::Result<(
 /// What is the same for all.
 const FIXED: &str = "\
 logformat plain %rm %ru %>Hs
+logformat outcome %Ss
 pid_filename none
 cache_store_log none
-cache deny all
-strip_query_terms off
 memory_cache_shared off
 cache_effective_user proxy
 visible_hostname testbed
-shutdown_lifetime 0 seconds
 pinger_enable off
 netdb_filename none
 max_filedescriptors 1024
