@@ -70,9 +70,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     }
 
     let fault = tokio::select! {
+        // First: a server that ends because it was told to has not ended by itself.
+        biased;
+        () = shutdown.cancelled() => None,
         ended = parts.join_next() => Some(format!("a part ended by itself: {ended:?}")),
         served = servers.join_next() => Some(format!("a server ended by itself: {served:?}")),
-        () = shutdown.cancelled() => None,
     };
     info!("shutting down");
     shutdown.cancel();
