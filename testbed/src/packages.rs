@@ -41,16 +41,10 @@ pub const FLEET: &[Package] = &[
 pub const TESTS: &[Package] = &[
     package("openssl", "/usr/bin/openssl", "certificates for the TLS tests"),
     package("curl", "/usr/bin/curl", "the HTTP client of the commands in the README"),
-    package("squid-openssl", "/usr/sbin/squid", "the proxy of the tests of images; it takes TLS as well"),
-    package("swift-proxy", "/usr/bin/swift-proxy-server", "the object store of the direct-deploy tests"),
-    package("swift-account", "/usr/bin/swift-account-server", "a part of Swift"),
-    package("swift-container", "/usr/bin/swift-container-server", "a part of Swift"),
-    package("swift-object", "/usr/bin/swift-object-server", "a part of Swift"),
     package("openipmi", "/usr/bin/ipmi_sim", "the IPMI controller of the power tests"),
     package("ipmitool", "/usr/bin/ipmitool", "speaks IPMI, for the coordinator"),
     package("python3", "/usr/bin/python3", "runs the Redfish service of the power tests"),
     package("python3.11-venv", "/usr/lib/python3.11/ensurepip", "installs that service"),
-    package("memcached", "/usr/bin/memcached", "where Swift keeps the tokens that it gave"),
     package("jq", "/usr/bin/jq", "reads JSON in the commands of the README"),
     package(
         "qemu-utils",
@@ -87,6 +81,16 @@ pub const TESTS: &[Package] = &[
         "/usr/bin/docker-compose",
         "checks docker-compose.yml; needs no container engine",
     ),
+];
+
+/// What the tests and the benchmark of images in Swift need beside [`FLEET`].
+pub const SWIFT: &[Package] = &[
+    package("squid-openssl", "/usr/sbin/squid", "the proxy of the tests of images; it takes TLS as well"),
+    package("swift-proxy", "/usr/bin/swift-proxy-server", "the object store of the direct-deploy tests"),
+    package("swift-account", "/usr/bin/swift-account-server", "a part of Swift"),
+    package("swift-container", "/usr/bin/swift-container-server", "a part of Swift"),
+    package("swift-object", "/usr/bin/swift-object-server", "a part of Swift"),
+    package("memcached", "/usr/bin/memcached", "where Swift keeps the tokens that it gave"),
 ];
 
 /// What fuzzing needs.

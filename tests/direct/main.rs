@@ -4,6 +4,7 @@
 
 mod agent;
 mod deploy;
+mod power;
 mod promise;
 mod swift;
 mod swift_lab;

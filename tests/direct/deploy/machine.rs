@@ -34,7 +34,6 @@ pub(crate) struct Machine {
     pub(crate) fleet: Fleet,
     pub(crate) api: Api,
     pub(crate) image: DiskImage,
-    pub(crate) images: PathBuf,
     dir: TempDir,
 }
 
@@ -52,7 +51,7 @@ impl Machine {
         let mut fleet = fleet.prepare(&dir.path().join("fleet")).await.unwrap();
         let api = fleet.coordinator.start().await.unwrap();
         api.is_ready(SOON).await.unwrap();
-        let machine = Self { bmc, fleet, api, image, images, dir };
+        let machine = Self { bmc, fleet, api, image, dir };
         machine.wire_up(power_command);
         machine.enrol(&json!({})).await;
         machine

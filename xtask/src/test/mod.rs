@@ -36,7 +36,7 @@ pub(crate) fn run(args: &TestArgs, workspace: &Workspace) -> anyhow::Result<bool
         }
         return Ok(true);
     }
-    packages::ensure(&[packages::FLEET, packages::TESTS])?;
+    packages::ensure(&[packages::FLEET, packages::TESTS, packages::SWIFT])?;
     let chosen: Vec<_> = SUITES
         .iter()
         .filter(|suite| args.only.is_empty() || args.only.iter().any(|name| name == suite.name))
