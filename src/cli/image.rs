@@ -16,7 +16,7 @@ use super::page::{Paging, list, with_rest};
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// Register an image, or replace all that is known of it
-    Set(SetArgs),
+    Set(Box<SetArgs>),
     /// List the images
     List(Paging),
     /// Show an image

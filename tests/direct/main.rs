@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod agent;
+mod deploy;
+mod power;
 mod promise;
 mod swift;
 mod swift_lab;

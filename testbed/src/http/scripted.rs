@@ -159,7 +159,10 @@ async fn converse(
             for (name, value) in headers {
                 head.push_str(&format!("{name}: {value}\r\n"));
             }
-            head.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+            head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+            if request.method != "HEAD" {
+                head.push_str(&body);
+            }
             stream.write_all(head.as_bytes()).await?;
             stream.shutdown().await
         }

@@ -64,7 +64,8 @@ async fn an_image_of_the_catalogue_is_named_by_its_uuid() {
     swift.put("elsewhere", "images/debian 12.raw", content.clone()).await.unwrap();
     swift.put("catalogue", &here, content).await.unwrap();
     for (uuid, source) in [(&elsewhere, Some("swift://elsewhere/images/debian 12.raw")), (&here, None)] {
-        let mut entry = json!({"name": "debian", "image_checksum": station.image.sha256_hex, "disk_format": "raw"});
+        let mut entry =
+            json!({"name": "debian", "image_checksum": station.image.sha256_hex, "disk_format": "raw"});
         if let Some(source) = source {
             entry["source"] = json!(source);
         }

@@ -34,7 +34,6 @@ pub(crate) struct Machine {
     pub(crate) fleet: Fleet,
     pub(crate) api: Api,
     pub(crate) image: DiskImage,
-    pub(crate) images: PathBuf,
     dir: TempDir,
 }
 
@@ -52,7 +51,7 @@ impl Machine {
         let mut fleet = fleet.prepare(&dir.path().join("fleet")).await.unwrap();
         let api = fleet.coordinator.start().await.unwrap();
         api.is_ready(SOON).await.unwrap();
-        let machine = Self { bmc, fleet, api, image, images, dir };
+        let machine = Self { bmc, fleet, api, image, dir };
         machine.wire_up(power_command);
         machine.enrol(&json!({})).await;
         machine
@@ -66,7 +65,8 @@ impl Machine {
         let then = power_command.replace("{bmc}", &bmc.display().to_string());
         let power = self.script("power", &format!("echo \"$1\" >> {}\n{then}\n", told.display()));
         let agent = self.fleet.agents[0].spec();
-        let mut boot = format!("[ \"$(cat {}/boot)\" = pxe ] || exit 0\necho $$ > {}\n", bmc.display(), pid.display());
+        let mut boot =
+            format!("[ \"$(cat {}/boot)\" = pxe ] || exit 0\necho $$ > {}\n", bmc.display(), pid.display());
         let _ = write!(
             boot,
             "export FARRIER_BROKER='{}'\nexec {} --node {} --site {} --rack {} --heartbeat-seconds 1 --power-command {}",
@@ -155,7 +155,10 @@ impl Machine {
     /// What was asked of the machine beside its state.
     pub(crate) fn switched(&self) -> Vec<String> {
         let calls = self.bmc.calls().unwrap();
-        calls.into_iter().filter(|call| call.starts_with("set power") || call.starts_with("set boot")).collect()
+        calls
+            .into_iter()
+            .filter(|call| call.starts_with("set power") || call.starts_with("set boot"))
+            .collect()
     }
 
     /// Whether the disk begins with the image.

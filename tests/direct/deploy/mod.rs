@@ -3,6 +3,7 @@
 mod fleet;
 mod handed_out;
 mod machine;
+mod proxies;
 mod refused;
 mod relay;
 mod restart;

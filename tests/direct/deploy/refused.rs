@@ -23,7 +23,11 @@ async fn what_cannot_be_handed_out_ends_the_job_with_the_reason() {
         (format!("file://{images}/missing"), "image-not-found"),
     ] {
         let job = station.ends(&station.deploy(0, &source)).await;
-        assert_eq!((&job["state"], &job["error"]["code"]), (&"failed".into(), &code.into()), "{source}: {job:#}");
+        assert_eq!(
+            (&job["state"], &job["error"]["code"]),
+            (&"failed".into(), &code.into()),
+            "{source}: {job:#}"
+        );
         assert_eq!(job["attempt"], 0, "{source}");
     }
 }

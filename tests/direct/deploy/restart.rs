@@ -19,7 +19,8 @@ async fn by_default_the_agent_powers_its_machine_off() {
     assert_eq!(machine.told(), "off\n");
     assert_eq!(machine.switched(), ["set boot pxe", "set power 1", "set boot default", "set power 1"]);
     assert!(machine.bmc.is_on().unwrap() && machine.holds_image());
-    let steps: Vec<_> = job["attempts"][0]["steps"].as_array().unwrap().iter().map(|step| &step["name"]).collect();
+    let steps: Vec<_> =
+        job["attempts"][0]["steps"].as_array().unwrap().iter().map(|step| &step["name"]).collect();
     assert_eq!(steps.last().unwrap(), &"flush", "{steps:?}");
 }
 
@@ -59,8 +60,15 @@ async fn a_machine_that_may_not_be_off_is_reset() {
     machine.set_driver_info(&json!({"disable_power_off": "yes"})).await;
     let job = machine.ends(&machine.deploy(&machine.image_file())).await;
     assert_eq!(job["state"], "succeeded", "{job:#}\n{}", machine.logs());
-    assert_eq!((machine.told().as_str(), machine.switched().contains(&"set power 0".to_owned())), ("", false));
-    assert!(machine.bmc.calls().unwrap().iter().any(|call| call.starts_with("set reset")), "{}", machine.logs());
+    assert_eq!(
+        (machine.told().as_str(), machine.switched().contains(&"set power 0".to_owned())),
+        ("", false)
+    );
+    assert!(
+        machine.bmc.calls().unwrap().iter().any(|call| call.starts_with("set reset")),
+        "{}",
+        machine.logs()
+    );
     assert!(machine.bmc.is_on().unwrap() && machine.holds_image());
 }
 
@@ -74,7 +82,10 @@ async fn a_controller_that_lies_ends_the_job() {
     let job = machine.api.job_ends(&id, SOON).await.unwrap();
     assert_eq!((job["state"].as_str().unwrap(), code(&job)), ("failed", "power-timeout"), "{job:#}");
     let message = job["error"]["message"].as_str().unwrap();
-    assert!(message.starts_with("the image is written and verified, and the machine was not restarted"), "{message}");
+    assert!(
+        message.starts_with("the image is written and verified, and the machine was not restarted"),
+        "{message}"
+    );
     assert!(!message.contains(super::machine::PASSWORD) && machine.holds_image());
     assert!(!job["output"].is_null());
 }

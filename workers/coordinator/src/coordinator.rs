@@ -2,7 +2,6 @@
 
 use anyhow::{Context as _, Result, bail};
 use farrier::broker::{Broker, Role};
-use farrier::image::Settings;
 use farrier::telemetry::prometheus;
 use futures_util::FutureExt as _;
 use tokio::task::JoinSet;
@@ -13,9 +12,9 @@ use crate::api::{self, Api};
 use crate::conductor::{self, Conductor};
 use crate::config::Config;
 use crate::feed::Feed;
-use crate::images::Images;
 use crate::images::local::Local;
 use crate::images::swift::Swift;
+use crate::images::{self, Images};
 use crate::power::Power;
 use crate::store::{Bounds, Rules, Store};
 use crate::{gauges, inbox, intake, relay, scheduler};
@@ -34,7 +33,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let bounds = Bounds { lease: config.lease, accept: config.accept };
     let listener = api::bind(config.listen, config.listen_file.as_deref()).await?;
     let swift = farrier::blocking::run(move || config.glance.map(Swift::new).transpose()).await?;
-    let (local, image_server) = Local::start(config.local, Settings::default(), &store).await?;
+    let (local, image_server) = Local::start(config.local, images::settings(), &store).await?;
     let images = Images::new(swift, local, config.image_proxies, config.image_download_source);
     let broker = Broker::start(config.broker, Role::Coordinator);
     let rules = Rules { auto_enroll: config.auto_enroll, lease: config.lease };
@@ -70,9 +69,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     }
 
     let fault = tokio::select! {
+        // First: a server that was told to end may have done so by the time that this is looked at.
+        biased;
+        () = shutdown.cancelled() => None,
         ended = parts.join_next() => Some(format!("a part ended by itself: {ended:?}")),
         served = servers.join_next() => Some(format!("a server ended by itself: {served:?}")),
-        () = shutdown.cancelled() => None,
     };
     info!("shutting down");
     shutdown.cancel();

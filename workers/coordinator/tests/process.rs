@@ -90,7 +90,8 @@ fn a_wrong_configuration_is_one_clear_line_and_exit_code_2() {
         assert!(said.lines().count() == 1 && !said.contains("hunter2"), "{said}");
     }
     std::fs::write(&file, "[conductor]\nfile_url_allowed_paths = [\"/etc/ssl\"]\n").unwrap();
-    let mut coordinator = Coordinator::start(directory.path(), &["--broker=amqp://h/", "--config=farrier.toml"]);
+    let mut coordinator =
+        Coordinator::start(directory.path(), &["--broker=amqp://h/", "--config=farrier.toml"]);
     assert_eq!(coordinator.ended().code(), Some(2));
     let said = coordinator.said();
     assert!(said.contains("`conductor.file_url_allowed_paths`: /etc/ssl lies in or above /etc"), "{said}");
@@ -158,6 +159,7 @@ async fn no_log_shows_a_secret_and_a_key_that_others_may_read_is_refused() {
     let said = std::fs::read_to_string(&log).unwrap();
     let line = said.lines().find(|line| line.contains("hunter2") || line.contains("AAECAwQF"));
     assert!(said.contains("TRACE") && line.is_none(), "{line:?}");
+}
 
 #[test]
 fn it_serves_images_where_its_configuration_says() {

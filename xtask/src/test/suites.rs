@@ -93,7 +93,7 @@ pub(super) const SUITES: &[Suite] = &[
     tests(
         "direct",
         "direct deploy: image URLs, proxies and power against real Swift, Squid and management controllers",
-        &["--test", "direct"],
+        &["--test", "direct", "--test", "power"],
     ),
     tests("readme", "every command of the README", &["--test", "readme"]),
     tests("cli", "the farrier command", &["--test", "cli"]),

@@ -139,15 +139,14 @@ impl Images {
                 let published = self.0.local.publish(store, url).await.map_err(|error| error.report())?;
                 Ok(Place { url: published.url, expires_at: None, sha256: Some(published.sha256) })
             }
+            ImageSource::Url(url) if way == ImageDownloadSource::Local => {
+                self.kept(store, spec, source, url.clone()).await
+            }
             ImageSource::Url(url) => {
                 let authorization = spec.image_request_authorization.as_ref();
-                http::check(&self.0.settings.connection, url, authorization)
-                    .await
-                    .map_err(|error| error.report())?;
-                match way {
-                    ImageDownloadSource::Swift | ImageDownloadSource::Http => Ok(Place::of(url.clone())),
-                    ImageDownloadSource::Local => self.kept(store, spec, source, url.clone()).await,
-                }
+                let asked = http::check(&self.0.settings.connection, url, authorization).await;
+                asked.map_err(|error| error.report())?;
+                Ok(Place::of(url.clone()))
             }
         }
     }
@@ -180,12 +179,16 @@ impl Images {
         source: &ImageSource,
         url: ImageUrl,
     ) -> Result<Place, ErrorReport> {
-        let mut image = Image::new(url, spec.checksum().map_err(|error| ErrorReport::from(&error))?);
+        let checksum = spec.checksum().map_err(|error| ErrorReport::from(&error))?;
+        let has_checksum = checksum.is_some();
+        let mut image = Image::new(url, checksum);
         image.connection = self.connection(spec);
         // A temporary URL is another one each time.
         let name = String::from(source.clone());
         let published = self.0.local.fetch(store, &image, &name).await.map_err(|error| error.report())?;
-        Ok(Place { url: published.url, expires_at: None, sha256: Some(published.sha256) })
+        // Nobody vouches for an image without a digest, and its own is no proof: whether that will do is for the agent to say.
+        let sha256 = has_checksum.then_some(published.sha256);
+        Ok(Place { url: published.url, expires_at: None, sha256 })
     }
 
     /// Has the agent verify what the coordinator serves. What the job gives is held against it; its checksum file names the image by its

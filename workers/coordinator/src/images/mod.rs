@@ -34,17 +34,23 @@ struct Shared {
     proxies: ProxyDefaults,
     /// How, unless the job or the node says.
     way: ImageDownloadSource,
-    /// How the coordinator itself reaches servers. Which images are good enough is for the agents to say.
+    /// How the coordinator itself reaches servers.
     settings: Settings,
+}
+
+/// How the coordinator itself reaches servers and takes images. Which images are good enough is for the agents to say.
+#[must_use]
+pub fn settings() -> Settings {
+    let mut settings = Settings::default();
+    (settings.policy.without_digest, settings.policy.weak_digests) = (true, true);
+    settings
 }
 
 impl Images {
     /// With what the configuration says.
     #[must_use]
     pub fn new(swift: Option<Swift>, local: Local, proxies: ProxyDefaults, way: ImageDownloadSource) -> Self {
-        let mut settings = Settings::default();
-        (settings.policy.without_digest, settings.policy.weak_digests) = (true, true);
-        Self(Arc::new(Shared { swift, local, proxies, way, settings }))
+        Self(Arc::new(Shared { swift, local, proxies, way, settings: settings() }))
     }
 
     /// The Swift that images are in.

@@ -217,8 +217,10 @@ mod tests {
     fn chosen(defaults: &ProxyDefaults, rack: &str, node_says: Value, job_says: Value) -> [String; 3] {
         let Proxies { http, https, no_proxy } =
             defaults.choose("iad1", rack, &node(node_says), &job(job_says));
-        let url = |proxy: Option<ProxyUrl>| proxy.map_or("-".to_owned(), |proxy| proxy.expose().to_string());
-        [url(http), url(https), no_proxy.map_or("-".to_owned(), String::from)]
+        let url = |proxy: Option<ProxyUrl>| {
+            proxy.map_or_else(|| "-".to_owned(), |proxy| proxy.expose().to_string())
+        };
+        [url(http), url(https), no_proxy.map_or_else(|| "-".to_owned(), String::from)]
     }
 
     #[test]
@@ -335,7 +337,7 @@ mod tests {
             };
             let table = |level| layer(level).iter().map(|(key, value)| format!("{key} = {value}\n")).collect::<String>();
             let text = format!("{}[[rack]]\nsite = \"iad1\"\nrack = \"r1\"\n{}", table(0), table(1));
-            let job = by_job.map_or(json!({}), |proxy| json!({"image_http_proxy": proxy}));
+            let job = by_job.map_or_else(|| json!({}), |proxy| json!({"image_http_proxy": proxy}));
             let chosen = chosen(&defaults(&text).unwrap(), "r1", Value::Object(layer(2)), job);
 
             let expected = |said: &[Option<&str>]| match said.iter().rev().find_map(|said| *said) {

@@ -71,7 +71,9 @@ pub(super) fn shown(vault: &Vault, node: &str, stored: Map<String, Value>) -> Ma
         }
         let was_sealed = value.as_str().is_some_and(is_sealed);
         let shown = match open_one(vault, node, &key, value) {
-            Ok(opened) => masked(&key, &opened).unwrap_or(if was_sealed { MASK.into() } else { opened }),
+            Ok(opened) => {
+                masked(&key, &opened).unwrap_or_else(|| if was_sealed { MASK.into() } else { opened })
+            }
             Err(_) => MASK.into(),
         };
         (key, shown)

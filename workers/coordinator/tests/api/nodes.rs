@@ -1,6 +1,10 @@
 //! `/v1/nodes`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use farrier::wire::NodeId;
+use farrier_testbed::http::{Said, ScriptedServer};
 use serde_json::{Value, json};
 
 use crate::server::{Server, pages, told};
@@ -115,4 +119,31 @@ async fn nodes_are_listed_in_pages_and_by_filter() {
     assert_eq!(pages(&server, "/v1/nodes?enrolment=discovered", "name").await.1.len(), 0);
     assert_eq!(pages(&server, "/v1/nodes?alive=true", "name").await.1.len(), 0);
     assert_eq!(pages(&server, "/v1/nodes?site=elsewhere", "name").await.1.len(), 0);
+}
+
+#[tokio::test]
+async fn the_power_of_a_node_is_shown_and_switched_or_it_is_told_why_not() {
+    let server = Server::start().await;
+    let power = Arc::new(AtomicBool::new(false));
+    let held = Arc::clone(&power);
+    let bmc = ScriptedServer::start(move |asked| {
+        if asked.method == "POST" {
+            held.store(asked.body["ResetType"] == "On", Ordering::SeqCst);
+        }
+        let state = if held.load(Ordering::SeqCst) { "On" } else { "Off" };
+        let reset = json!({"target": "/redfish/v1/Systems/1/Actions/ComputerSystem.Reset"});
+        Said::json(200, &json!({"PowerState": state, "Actions": {"#ComputerSystem.Reset": reset}}))
+    });
+    let bmc = bmc.await.unwrap();
+    server.enrol("n1").await;
+    assert_eq!(told(&server.get("/v1/nodes/n1/power", 409).await).0, "no-power-driver");
+    let info = json!({"driver_info": {"redfish_address": bmc.url(), "redfish_system_id": "1"}});
+    server.ask("PATCH", "/v1/nodes/n1", Some(info), 200).await;
+    let off = server.get("/v1/nodes/n1/power", 200).await;
+    assert_eq!(off, json!({"state": "off", "driver": "redfish"}));
+    let on = server.post("/v1/nodes/n1/power", json!({"action": "on"}), 200).await;
+    assert_eq!(on["state"], "on");
+    assert!(power.load(Ordering::SeqCst));
+    let unknown = server.post("/v1/nodes/n9/power", json!({"action": "on"}), 404).await;
+    assert_eq!(told(&unknown).0, "unknown-node");
 }

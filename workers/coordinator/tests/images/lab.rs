@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use farrier::image::{Image, Settings};
+use farrier::image::Image;
 use farrier::wire::{Coded as _, ErrorReport, ImageUrl};
 use farrier_coordinator::feed::Feed;
+use farrier_coordinator::images;
 use farrier_coordinator::images::local::{
     AllowedPaths, CacheConfig, Local, LocalConfig, Published, ServerConfig,
 };
@@ -77,7 +78,7 @@ impl Lab {
         };
         let store = directory.path().join("farrier.db");
         let store = Store::open(&store, Feed::new(), Vault::default()).await.unwrap();
-        let started = Local::start(config, Settings::default(), &store).await;
+        let started = Local::start(config, images::settings(), &store).await;
         let (local, server) = started.map_err(|error| error.report())?;
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(server.unwrap().run(shutdown.clone()));

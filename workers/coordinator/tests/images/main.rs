@@ -4,6 +4,7 @@
 
 mod asking;
 mod fetching;
+mod handing;
 mod lab;
 mod publish;
 mod serving;
