@@ -12,7 +12,6 @@ use futures_util::future::join_all;
 use crate::swift_lab::{BOUND, Coordinator, deploy, object};
 
 const NODES: usize = 4;
-/// More than the cache keeps in memory.
 const IMAGE: usize = 5_000_000;
 
 /// A Swift, the cache of a rack, and what hands out URLs for that.
@@ -32,7 +31,7 @@ impl Rack {
         let swift = Swift::start(authority).await.unwrap();
         let content = disk_like(IMAGE);
         swift.put("glance", "image", content.clone()).await.unwrap();
-        let cache = RackCache { tls: authority, swift_port: swift.port() };
+        let cache = RackCache { tls: authority, swift_port: swift.port(), in_memory: tls };
         let squid = Squid::start(SquidOptions { cache: Some(cache), ..SquidOptions::default() }).unwrap();
         let mut settings = vec![
             ("swift_temp_url_cache_enabled", cached.into()),

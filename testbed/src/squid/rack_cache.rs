@@ -17,6 +17,8 @@ pub struct RackCache<'a> {
     pub tls: Option<&'a Authority>,
     /// Where Swift is, on the loopback.
     pub swift_port: u16,
+    /// It keeps images in its memory too, as shipped, and not on its disk alone.
+    pub in_memory: bool,
 }
 
 /// By this name the cache knows Swift.
@@ -55,6 +57,9 @@ impl RackCache<'_> {
                     put(&format!("\n{line}"), &format!("\n# {line}"))?;
                 }
             }
+        }
+        if !self.in_memory {
+            put("maximum_object_size_in_memory 4 GB", "maximum_object_size_in_memory 64 KB")?;
         }
         put(EXAMPLE, SWIFT)?;
         put("http_port 3128", &format!("http_port 127.0.0.1:{port}"))?;

@@ -141,7 +141,7 @@ impl Rack {
     }
 
     fn cache(&self) -> RackCache<'static> {
-        RackCache { tls: None, swift_port: self.swift.port() }
+        RackCache { tls: None, swift_port: self.swift.port(), in_memory: true }
     }
 
     async fn squid(&self) -> anyhow::Result<Squid> {
