@@ -11,7 +11,7 @@ use farrier_testbed::swift::Swift;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::machine::configured;
+use super::machine::{configured, holds_image};
 
 /// The bound on every wait: what takes seconds on a busy machine is not late yet.
 pub(crate) const SOON: Duration = Duration::from_secs(180);
@@ -40,6 +40,7 @@ impl Station {
         let fleet = Fleet::builder()
             .agents(agents)
             .lease_seconds(60)
+            .agent_arguments(["--image-tries", "2"])
             .coordinator_arguments(["--config".into(), config.into_os_string()]);
         let (fleet, api) = fleet.start(&dir.path().join("fleet")).await.unwrap();
         Self { fleet, api, image, images, _dir: dir }
@@ -67,8 +68,7 @@ impl Station {
     }
 
     pub(crate) fn holds_image(&self, agent: usize) -> bool {
-        let disk = fs::read(self.fleet.agents[agent].lab_disk(0)).unwrap();
-        disk.starts_with(&fs::read(&self.image.path).unwrap())
+        holds_image(self.fleet.agents[agent].lab_disk(0), &self.image)
     }
 }
 

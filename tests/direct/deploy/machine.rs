@@ -17,7 +17,7 @@ use tempfile::TempDir;
 /// The bound on every wait: what takes seconds on a busy machine is not late yet.
 pub(crate) const SOON: Duration = Duration::from_secs(180);
 /// The password of the controller.
-pub(crate) const PASSWORD: &str = "open sesame";
+pub(crate) const PASSWORD: &str = "open-sesame";
 /// What the agent's power command does on a machine that obeys: the power goes, and the agent with it.
 pub(crate) const OBEYS: &str = "echo 0 > {bmc}/power; kill -KILL $PPID";
 /// What it does on one that does not.
@@ -161,10 +161,8 @@ impl Machine {
             .collect()
     }
 
-    /// Whether the disk begins with the image.
     pub(crate) fn holds_image(&self) -> bool {
-        let (found, image) = (fs::read(self.disk()).unwrap(), fs::read(&self.image.path).unwrap());
-        found.get(..image.len()).is_some_and(|found| found == image)
+        holds_image(self.disk(), &self.image)
     }
 
     /// The logs, for when something is not as it should be.
@@ -174,6 +172,14 @@ impl Machine {
             (read(&self.dir.path().join("agent.log")), read(self.fleet.coordinator.log()));
         format!("calls: {:#?}\nagent:\n{agent}\ncoordinator:\n{coordinator}", self.bmc.calls())
     }
+}
+
+/// Whether a disk has the image, with the copy of its partition table at the end.
+pub(crate) fn holds_image(disk: &Path, image: &DiskImage) -> bool {
+    let found = fs::read(disk).unwrap();
+    let wanted = disk_image::fitted(&image.path, found.len() as u64).unwrap();
+    let (length, end) = (fs::read(&image.path).unwrap().len(), found.len() - (1 << 20));
+    found[..length] == wanted[..length] && found[end..] == wanted[end..]
 }
 
 /// The configuration of a coordinator with a key for secrets, that serves the images beside it; with more tables, and more of `[deploy]`.
