@@ -1,6 +1,7 @@
 //! The proxies of a node: set once, sent with every deploy, used for the image and its checksum file.
 
-use farrier_testbed::http::Nginx;
+use farrier_testbed::disk_image::disk_like;
+use farrier_testbed::http::{Fault, FaultyServer, Nginx};
 use farrier_testbed::squid::{Squid, SquidOptions};
 use farrier_testbed::wait::wait_for;
 use serde_json::{Value, json};
@@ -90,4 +91,41 @@ async fn malformed_proxies_are_refused_when_they_are_set_and_each_is_named() {
     for word in ["bad-driver-info", "image_http_proxy", "socks5", "image_no_proxy", "image_htpp_proxy"] {
         assert!(refused.contains(word), "{word}: {refused}");
     }
+}
+
+/// A proxy that hands out another image, one that wants credentials, and one that is not there: the job ends, and nothing that boots is
+/// on the disk.
+#[tokio::test]
+async fn a_proxy_that_rewrites_refuses_or_is_down_ends_the_job() {
+    let station = Station::start(1, "").await;
+    let served = Served::start(&station);
+    let rewriting = FaultyServer::start(disk_like(8 << 20), Fault::Nothing).await.unwrap();
+    let squid =
+        Squid::start(SquidOptions { credentials: Some(("node", "hunter2")), ..SquidOptions::default() })
+            .unwrap();
+    for (proxy, code) in [
+        (rewriting.url(""), "digest-mismatch"),
+        (squid.url(), "http-status"),
+        (squid.url_with("node", "wrong"), "http-status"),
+        ("http://127.0.0.1:1".to_owned(), "http-connect"),
+    ] {
+        set(&station, json!({"image_http_proxy": proxy})).await.success().unwrap();
+        let mut job = served.deploy(&station);
+        job["spec"]["image_checksum"] = json!(station.image.sha256_hex);
+        let job = station.ends(&job).await;
+        assert_eq!(
+            (&job["state"], &job["error"]["code"]),
+            (&"failed".into(), &code.into()),
+            "{proxy}: {job:#}"
+        );
+        assert!(!job.to_string().contains("wrong"), "a password is shown");
+        let disk = std::fs::read(station.fleet.agents[0].lab_disk(0)).unwrap();
+        assert!(
+            !disk.starts_with(&std::fs::read(&station.image.path).unwrap()[..512]),
+            "{proxy}: it may boot"
+        );
+    }
+    set(&station, json!({"image_http_proxy": squid.url_with("node", "hunter2")})).await.success().unwrap();
+    let job = station.ends(&served.deploy(&station)).await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
 }

@@ -347,7 +347,10 @@ impl Store {
         let mut tx = self.begin().await?;
         let Some(job) = tx.awaiting(errand).await? else { return Ok(()) };
         match result {
-            Ok(()) => tx.trigger(&job, Trigger::Succeed, With::default()).await?,
+            Ok(()) => {
+                tx.agent_left(&job).await?;
+                tx.trigger(&job, Trigger::Succeed, With::default()).await?
+            }
             Err(error) => {
                 tx.trigger(&job, Trigger::Fail, With { error: Some(error), ..With::default() }).await?
             }
@@ -371,6 +374,21 @@ impl Tx {
             .bind(job.number)
             .execute(&mut *self.inner)
             .await?;
+        Ok(())
+    }
+
+    /// The agent that has carried out the newest attempt of a job went with the restart of its machine. No command is sent to it for
+    /// the rest of its lease.
+    async fn agent_left(&mut self, job: &JobRow) -> Result<(), StoreError> {
+        let Some(attempt) = self.attempt(job).await? else { return Ok(()) };
+        let left = sqlx::query("UPDATE nodes SET alive = FALSE WHERE id = ? AND boot_id = ? AND alive")
+            .bind(job.node()?.to_string())
+            .bind(attempt.boot()?.to_string())
+            .execute(&mut *self.inner)
+            .await?;
+        if left.rows_affected() > 0 {
+            self.tell_node(job.node()?, "agent_down");
+        }
         Ok(())
     }
 

@@ -113,6 +113,8 @@ async fn a_machine_is_restarted_after_its_deploy_and_takes_nothing_else_meanwhil
         lab.store.restarted(errand, Ok(())).await.unwrap();
         assert_eq!(lab.state(job).await, JobState::Succeeded);
         assert!(!lab.store.awaits(errand).await.unwrap());
+        assert_eq!(lab.store.dispatch(&BOUNDS).await.unwrap(), 0, "its agent went with the restart");
+        lab.hear(&agent.rebooted().hello(None)).await;
         assert_eq!(lab.store.dispatch(&BOUNDS).await.unwrap(), 1);
     }
 }
