@@ -64,7 +64,9 @@ async fn the_topology_is_declared_as_designed_and_again_without_a_change() {
     let mut keys: Vec<_> =
         bindings.as_array().unwrap().iter().map(|one| one["routing_key"].as_str().unwrap()).collect();
     keys.sort_unstable();
-    assert_eq!(keys, ["accepted.#", "heartbeat.#", "hello.#", "log.#", "progress.#", "result.#"]);
+    let expected =
+        ["accepted.#", "heartbeat.#", "hello.#", "image_url_wanted.#", "log.#", "progress.#", "result.#"];
+    assert_eq!(keys, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

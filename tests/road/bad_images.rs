@@ -27,14 +27,23 @@ async fn lab() -> Lab {
         .await
 }
 
-/// Has a deploy fail once, and gives what is said of it.
-async fn fails(lab: &Lab, mut request: Value, expected: &str, left: Left) -> String {
+/// Has a deploy fail once on its node, and gives what is said of it.
+async fn fails(lab: &Lab, request: Value, expected: &str, left: Left) -> String {
+    fails_in(lab, request, expected, left, 1).await
+}
+
+/// Has one fail before its node is told of it, for the coordinator has asked the server about the image.
+async fn is_not_sent(lab: &Lab, request: Value, expected: &str) -> String {
+    fails_in(lab, request, expected, Left::AsItWas, 0).await
+}
+
+async fn fails_in(lab: &Lab, mut request: Value, expected: &str, left: Left, attempt: u32) -> String {
     let disk = lab.disk(0, 0);
     put_image_on(&disk, &lab.image.path);
     request["retry"] = json!({"max_attempts": 1});
     let id = lab.api.submit(&request).await.unwrap();
     let job = lab.api.job_is(&id, "failed", SOON).await.unwrap();
-    assert_eq!((code(&job), &job["attempt"]), (expected, &json!(1)), "{job:#}");
+    assert_eq!((code(&job), &job["attempt"]), (expected, &json!(attempt)), "{job:#}");
     match left {
         Left::AsItWas => {
             let found = std::fs::read(&disk).unwrap();
@@ -110,7 +119,7 @@ async fn an_image_that_is_too_large_is_refused_before_or_while_it_is_written() {
 async fn a_server_that_does_not_deliver_leaves_no_half_image() {
     let lab = lab().await;
     let absent = lab.deploy_from(0, &lab.nginx.url("absent.img"));
-    says(&fails(&lab, absent, "http-status", Left::AsItWas).await, &["404", "absent.img"]);
+    says(&is_not_sent(&lab, absent, "image-not-found").await, &["404", "absent.img"]);
 
     let size = lab.image.size.to_string();
     let some = (8 * MIB).to_string();
@@ -119,7 +128,6 @@ async fn a_server_that_does_not_deliver_leaves_no_half_image() {
         (Fault::CutAfter(100), "http-truncated", Left::AsItWas, ["100 bytes", size.as_str()]),
         (Fault::StallAfter(8 * MIB), "http-stalled", Left::NotBootable, ["for 3 s", some.as_str()]),
         (Fault::StallAfter(100), "http-stalled", Left::AsItWas, ["for 3 s", "100 bytes"]),
-        (Fault::Status(503), "http-unavailable", Left::AsItWas, ["503", "may pass"]),
     ];
     for (fault, code, left, reasons) in cases {
         let body = std::fs::read(&lab.image.path).unwrap();
@@ -129,8 +137,11 @@ async fn a_server_that_does_not_deliver_leaves_no_half_image() {
         says(&message, &["broken.img"]);
     }
 
+    let server = FaultyServer::start(Vec::new(), Fault::Status(503)).await.unwrap();
+    let busy = lab.deploy_from(0, &server.url("broken.img"));
+    says(&is_not_sent(&lab, busy, "http-unavailable").await, &["503", "may pass", "broken.img"]);
     let nobody = lab.nginx.url("disk.img").replace(&lab.nginx.port().to_string(), "1");
-    says(&fails(&lab, lab.deploy_from(0, &nobody), "http-connect", Left::AsItWas).await, &["127.0.0.1:1"]);
+    says(&is_not_sent(&lab, lab.deploy_from(0, &nobody), "http-connect").await, &["127.0.0.1:1"]);
 
     // Nothing of it keeps the next one from being right.
     let next = lab.api.submit(&lab.deploy(0)).await.unwrap();

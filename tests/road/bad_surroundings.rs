@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use farrier_testbed::binaries;
 use farrier_testbed::fleet::Fleet;
+use farrier_testbed::http::{Fault, FaultyServer};
 use farrier_testbed::loop_device::LoopDevice;
 use farrier_testbed::wait::wait_for;
 use reqwest::Method;
@@ -170,7 +171,8 @@ async fn a_store_without_room_loses_nothing() {
 async fn an_agent_that_was_given_no_disk_destroys_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (fleet, api) = Fleet::builder().agents(1).lab_disks(&[]).start(dir.path()).await.unwrap();
-    for (verb, spec) in destructive() {
+    let images = FaultyServer::start(vec![0; 4096], Fault::Nothing).await.unwrap();
+    for (verb, spec) in destructive(&images) {
         let job =
             api.submit(&json!({"node": fleet.agents[0].node(), "verb": verb, "spec": spec})).await.unwrap();
         let job = api.job_is(&job, "failed", SOON).await.unwrap();
@@ -199,7 +201,8 @@ async fn a_disk_that_is_mounted_is_left_alone() {
         Fleet::builder().agents(1).lab_disks(&[]).prepare(&dir.path().join("fleet")).await.unwrap();
     fleet.agents[0].spec_mut().lab_disks = vec![device.path().to_owned()];
     let api = fleet.start().await.unwrap();
-    for (verb, spec) in destructive() {
+    let images = FaultyServer::start(vec![0; 4096], Fault::Nothing).await.unwrap();
+    for (verb, spec) in destructive(&images) {
         let job =
             api.submit(&json!({"node": fleet.agents[0].node(), "verb": verb, "spec": spec})).await.unwrap();
         let job = api.job_is(&job, "failed", SOON).await.unwrap();
@@ -213,8 +216,8 @@ async fn a_disk_that_is_mounted_is_left_alone() {
     tool("e2fsck", &["-f", "-n"]);
 }
 
-/// What destroys, with a spec that chooses any disk.
-fn destructive() -> [(&'static str, Value); 2] {
-    let image = json!({"image_source": "http://127.0.0.1:1/disk.img", "image_checksum": "0".repeat(64)});
+/// What destroys, with a spec that chooses any disk. The coordinator asks the server about the image first.
+fn destructive(images: &FaultyServer) -> [(&'static str, Value); 2] {
+    let image = json!({"image_source": images.url("disk.img"), "image_checksum": "0".repeat(64)});
     [("clean", json!({})), ("deploy", image)]
 }
