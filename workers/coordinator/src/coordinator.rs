@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::api::{self, Api};
-use crate::conductor::{self, Conductor};
+use crate::conductor::{self, Conductor, Turns};
 use crate::config::Config;
 use crate::feed::Feed;
 use crate::images::local::Local;
@@ -51,6 +51,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         power: power.clone(),
         bounds,
         off_within: config.off_within,
+        turns: Turns::default(),
     };
     parts.spawn(conductor::run(conductor, broker.clone()));
     parts.spawn(gauges::run(store.clone()));

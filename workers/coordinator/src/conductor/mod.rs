@@ -7,10 +7,12 @@ mod refresh;
 mod restart;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use farrier::broker::{Broker, Status};
 use farrier::wire::{Coded as _, ErrorCode, ErrorReport, FreshImageUrls};
+use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::error;
@@ -22,6 +24,8 @@ use crate::store::{Bounds, Store, StoreError};
 
 /// How often it is looked for errands, even when nobody says that there are some.
 const TICK: Duration = Duration::from_millis(500);
+/// How many errands of a kind are done at once. None of one kind waits for those of another.
+const AT_ONCE: usize = 500;
 /// How long an errand rests that could not be done for a reason of the store.
 const REST: Duration = Duration::from_secs(2);
 
@@ -34,6 +38,7 @@ pub(crate) struct Conductor {
     pub(crate) bounds: Bounds,
     /// How long an agent may take to power its machine off after its result has come.
     pub(crate) off_within: Duration,
+    pub(crate) turns: Turns,
 }
 
 /// How an errand has ended: when it is looked at again, if it is still to be done.
@@ -58,6 +63,33 @@ pub(crate) async fn run(conductor: Conductor, broker: Broker) {
         let connected = matches!(*status.borrow(), Status::Connected { .. });
         if let Err(fault) = work.look(&conductor, connected).await {
             error!(error = %fault.report(), "errands cannot be read from the store; trying again");
+        }
+    }
+}
+
+/// Whose turn it is, for each kind of errand.
+#[derive(Clone, Debug)]
+pub(crate) struct Turns {
+    power_on: Arc<Semaphore>,
+    prepare: Arc<Semaphore>,
+    refresh: Arc<Semaphore>,
+    restart: Arc<Semaphore>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        let turns = || Arc::new(Semaphore::new(AT_ONCE));
+        Self { power_on: turns(), prepare: turns(), refresh: turns(), restart: turns() }
+    }
+}
+
+impl Turns {
+    fn of(&self, kind: ErrandKind) -> &Semaphore {
+        match kind {
+            ErrandKind::PowerOn => &self.power_on,
+            ErrandKind::Prepare => &self.prepare,
+            ErrandKind::Refresh => &self.refresh,
+            ErrandKind::Restart => &self.restart,
         }
     }
 }
@@ -123,6 +155,8 @@ impl UnderWay {
 
 /// Does an errand. One that cannot be done for what the store holds, a secret of a key that is gone, could never be done.
 async fn do_errand(conductor: Conductor, errand: Errand) -> Ended {
+    // Nobody closes the semaphore.
+    let Ok(_turn) = conductor.turns.of(errand.kind).acquire().await else { return Ok(REST) };
     let ended = match errand.kind {
         ErrandKind::Prepare => prepare::prepare(&conductor, errand).await,
         ErrandKind::Refresh => refresh::refresh(&conductor, errand).await,

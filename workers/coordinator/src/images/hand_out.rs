@@ -75,12 +75,21 @@ impl Images {
         Ok(HandedOut { spec: spec.with_sources(source, mirrors), expires_at })
     }
 
-    /// What the catalogue says of an image that is named by its UUID, where the job says nothing else.
+    /// What the catalogue says of an image that is named by its UUID, where the job says nothing else; and where its mirrors are that
+    /// are named so.
     async fn with_entry(
         &self,
         store: &Store,
         mut spec: DeploySpec<ImageSource>,
     ) -> Result<DeploySpec<ImageSource>, ErrorReport> {
+        for mirror in &mut spec.image_mirrors {
+            if let ImageSource::Glance(uuid) = *mirror
+                && let Some(entry) = store.images().entry(uuid).await.map_err(|error| error.report())?
+                && let Some(source) = entry.source
+            {
+                *mirror = source;
+            }
+        }
         let ImageSource::Glance(uuid) = spec.image_source else { return Ok(spec) };
         let Some(entry) = store.images().entry(uuid).await.map_err(|error| error.report())? else {
             return Ok(spec);

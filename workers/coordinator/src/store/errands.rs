@@ -20,9 +20,6 @@ use super::transition::{SOURCE, With};
 use super::{Bounds, Store, StoreError, Tx, driver_secrets};
 use crate::states::Trigger;
 
-/// How many errands of a kind are looked for at once.
-const BATCH: u32 = 500;
-
 /// Something to do for a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Errand {
@@ -188,7 +185,7 @@ impl Store {
             (ErrandKind::Restart, "jobs.state = 'finishing'".to_owned()),
         ] {
             let query = format!(
-                "SELECT jobs.id, nodes.id FROM jobs JOIN nodes ON nodes.id = jobs.node_id WHERE {condition} LIMIT {BATCH}"
+                "SELECT jobs.id, nodes.id FROM jobs JOIN nodes ON nodes.id = jobs.node_id WHERE {condition}"
             );
             let rows: Vec<(String, String)> = sqlx::query_as(sqlx::AssertSqlSafe(query))
                 .bind(super::rows::now())
