@@ -45,7 +45,10 @@ async fn switch_on(
 ) -> Result<Option<Duration>, ErrorReport> {
     let driver = DriverInfo::read(&circumstances.driver_info).map_err(|error| error.report())?;
     let Some(machine) = conductor.power.find(errand.node, &driver) else { return Ok(None) };
-    conductor.store.enter_phase(errand, Some(Phase::PowerOn), None).await.map_err(|fault| fault.report())?;
+    let entered = conductor.store.enter_phase(errand, Some(Phase::PowerOn), None).await;
+    if !entered.map_err(|fault| fault.report())? {
+        return Ok(None);
+    }
     let switched = async {
         if machine.state().await? != PowerState::Off {
             return Ok(LOOK_AGAIN);

@@ -17,17 +17,21 @@ pub(super) async fn prepare(conductor: &Conductor, errand: Errand) -> Ended {
     if !store.enter_phase(errand, Some(Phase::Image), None).await? {
         return Ok(Duration::ZERO);
     }
-    match command(conductor, circumstances).await {
-        Ok(prepared) => drop(store.dispatch_prepared(errand, prepared, &conductor.bounds).await?),
+    match command(conductor, &circumstances).await {
+        Ok(prepared) => {
+            if !store.dispatch_prepared(errand, &circumstances, prepared, &conductor.bounds).await? {
+                store.enter_phase(errand, None, None).await?;
+            }
+        }
         Err(error) => store.preparation_failed(errand, error).await?,
     }
     Ok(Duration::ZERO)
 }
 
-async fn command(conductor: &Conductor, circumstances: Circumstances) -> Result<Prepared, ErrorReport> {
+async fn command(conductor: &Conductor, circumstances: &Circumstances) -> Result<Prepared, ErrorReport> {
     let driver = DriverInfo::read(&circumstances.driver_info).map_err(|error| error.report())?;
     let restart = way(&driver, circumstances.can_power)?;
     let HandedOut { spec, expires_at } =
-        conductor.images.hand_out(&conductor.store, &circumstances, Want::Reused).await?;
+        conductor.images.hand_out(&conductor.store, circumstances, Want::Reused).await?;
     Ok(Prepared { work: Work::Deploy(Box::new(spec)), restart, url_expires_at: expires_at })
 }

@@ -54,10 +54,11 @@ pub(super) async fn restart(conductor: &Conductor, errand: Errand) -> Ended {
             info!(job = %errand.job, node = %errand.node, "the machine was restarted from its disk");
             Ok(())
         }
+        Err(Fault::Over) => return Ok(Duration::ZERO),
         Err(Fault::Store(fault)) => return Err(fault),
         Err(Fault::Report(report)) => Err(ErrorReport {
             message: format!(
-                "the image is written and verified, and the machine was not restarted: {}",
+                "the image is written and verified, and the machine was not restarted: {}. Until it is, its agent takes no more commands",
                 report.message
             ),
             ..report
@@ -72,6 +73,8 @@ pub(super) async fn restart(conductor: &Conductor, errand: Errand) -> Ended {
 
 /// Why a restart has ended early.
 enum Fault {
+    /// Nobody waits for it any more.
+    Over,
     /// It is tried again.
     Store(StoreError),
     /// It has failed.
@@ -100,7 +103,7 @@ async fn through(conductor: &Conductor, errand: Errand, circumstances: &Circumst
     let machine = conductor.power.of(errand.node, &driver)?;
     let mut phase = circumstances.phase.unwrap_or_else(|| restart.first_phase());
     loop {
-        conductor.store.enter_phase(errand, Some(phase), None).await?;
+        enter(conductor, errand, phase, None).await?;
         phase = match phase {
             Phase::PowerOff => {
                 switch_off(conductor, errand, restart, &machine).await?;
@@ -120,6 +123,17 @@ async fn through(conductor: &Conductor, errand: Errand, circumstances: &Circumst
             }
         };
     }
+}
+
+/// Notes what the job is at, unless it was cancelled.
+async fn enter(
+    conductor: &Conductor,
+    errand: Errand,
+    phase: Phase,
+    within: Option<Duration>,
+) -> Result<(), Fault> {
+    let waits = conductor.store.enter_phase(errand, Some(phase), within).await?;
+    if waits { Ok(()) } else { Err(Fault::Over) }
 }
 
 /// Waits until the machine is off, and switches it off where its agent does not.
@@ -146,7 +160,7 @@ async fn agent_gone(
 ) -> Result<(), Fault> {
     let boot = circumstances.attempt_boot.as_deref();
     let within = conductor.off_within + conductor.bounds.lease * 2;
-    conductor.store.enter_phase(errand, Some(Phase::AgentGone), Some(within)).await?;
+    enter(conductor, errand, Phase::AgentGone, Some(within)).await?;
     let gone = async {
         while let Some(now) = conductor.store.circumstances(errand).await? {
             if !now.alive || now.boot_id.as_deref() != boot {

@@ -7,6 +7,8 @@ use farrier::wire::{
     ImageSource, ImageUrl, SwiftObject, Work,
 };
 
+use url::Url;
+
 use super::{Images, Want, http};
 use crate::driver_info::DriverInfo;
 use crate::store::Store;
@@ -104,8 +106,8 @@ impl Images {
         Ok(spec)
     }
 
-    /// Every place of the image, in the order in which they are tried. Where there are mirrors, one that cannot be handed out is left
-    /// out.
+    /// Every place of the image, in the order in which they are tried. Where one of them is good, another one that cannot be handed out
+    /// is left out, and a server that does not answer at the moment is left to the agent.
     async fn places(
         &self,
         store: &Store,
@@ -114,20 +116,18 @@ impl Images {
         want: Want,
     ) -> Result<Vec<Place>, ErrorReport> {
         let mut places = Vec::with_capacity(1 + spec.image_mirrors.len());
-        let mut first_fault = None;
+        let mut faults = Vec::new();
         for source in std::iter::once(&spec.image_source).chain(&spec.image_mirrors) {
             match self.place(store, spec, source, way, want).await {
                 Ok(place) => places.push(place),
                 Err(report) => {
                     tracing::warn!(%source, error = %report, "an image cannot be handed out from there");
-                    first_fault.get_or_insert(report);
+                    places.extend(as_it_is(source, way));
+                    faults.push(report);
                 }
             }
         }
-        match first_fault {
-            Some(report) if places.is_empty() => Err(report),
-            _ => Ok(places),
-        }
+        if faults.len() > spec.image_mirrors.len() { Err(faults.swap_remove(0)) } else { Ok(places) }
     }
 
     async fn place(
@@ -210,7 +210,7 @@ impl Images {
         let given = match spec.checksum().map_err(|error| ErrorReport::from(&error))? {
             None => None,
             Some(Checksum::Digest(digest)) => Some(digest),
-            Some(file @ Checksum::File(_)) => self.digest_in(&spec, file).await?,
+            Some(file @ Checksum::File(_)) => Some(self.digest_in(&spec, file).await?),
         };
         let digest = match given {
             Some(given) if given.algorithm() == DigestAlgorithm::Sha256 && given != served => {
@@ -227,15 +227,11 @@ impl Images {
     }
 
     /// The digest that a checksum file has for the image.
-    async fn digest_in(
-        &self,
-        spec: &DeploySpec<ImageSource>,
-        file: Checksum,
-    ) -> Result<Option<Digest>, ErrorReport> {
-        let ImageSource::Url(url) = &spec.image_source else { return Ok(None) };
-        let mut image = Image::new(url.clone(), Some(file));
+    async fn digest_in(&self, spec: &DeploySpec<ImageSource>, file: Checksum) -> Result<Digest, ErrorReport> {
+        let mut image = Image::new(named_like(&spec.image_source)?, Some(file));
         image.connection = self.connection(spec);
-        expected_digest(&image, &self.0.settings).await.map_err(|error| error.report())
+        let digest = expected_digest(&image, &self.0.settings).await.map_err(|error| error.report())?;
+        digest.ok_or_else(|| ErrorReport::new(ErrorCode::Internal, "a checksum file has no digest"))
     }
 
     /// How the coordinator reaches the servers of an image.
@@ -245,6 +241,33 @@ impl Images {
         connection.headers.extend(authorization.map(|value| ("Authorization".to_owned(), value)));
         connection
     }
+}
+
+/// The place of an image at another server, which its agent may reach although the coordinator does not.
+fn as_it_is(source: &ImageSource, way: ImageDownloadSource) -> Option<Place> {
+    match source {
+        ImageSource::Url(url) if url.expose().scheme() != "file" && way != ImageDownloadSource::Local => {
+            Some(Place::of(url.clone()))
+        }
+        _ => None,
+    }
+}
+
+/// A URL that ends in the name by which a checksum file knows an image.
+fn named_like(source: &ImageSource) -> Result<ImageUrl, ErrorReport> {
+    let path = match source {
+        ImageSource::Url(url) => return Ok(url.clone()),
+        ImageSource::Swift(object) => object.object().to_owned(),
+        ImageSource::Glance(uuid) => uuid.to_string(),
+    };
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let mut url = Url::parse("file:///").map_err(|error| internal(&error))?;
+    url.path_segments_mut().map_err(|()| internal(&"no path"))?.push(name);
+    ImageUrl::new(url).map_err(|error| internal(&error))
+}
+
+fn internal(why: &impl std::fmt::Display) -> ErrorReport {
+    ErrorReport::new(ErrorCode::Internal, format!("an image cannot be named: {why}"))
 }
 
 /// No URL of the image runs out: there is none that its servers would refuse less.

@@ -138,6 +138,8 @@ pub struct Circumstances {
     pub boot_id: Option<String>,
     /// Whether its agent can power the machine off and restart it.
     pub can_power: bool,
+    /// When somebody last changed what is known about the node.
+    pub node_updated_at: DateTime<Utc>,
     /// What the job asks for, with what the operator said about the machine.
     pub work: Work<ImageSource>,
     /// What the job is at.
@@ -223,6 +225,7 @@ impl Store {
             driver_info: driver_secrets::open(&self.vault, &node.id, node.driver_info()?)?,
             alive: node.alive,
             can_power: node.can_power,
+            node_updated_at: super::rows::time(node.updated_at),
             work: with_properties(job.work(&self.vault)?, from_json(&node.properties)?),
             phase: job.phase.as_deref().map(word).transpose()?,
             restart: job.restart.as_deref().map(word).transpose()?,
@@ -265,24 +268,30 @@ impl Store {
         Ok(true)
     }
 
-    /// Sends the command of a job that was prepared, unless it can no longer be sent.
+    /// Sends the command of a job that was prepared, unless it can no longer be sent, or the node is not as it was when that began:
+    /// preparing takes time, and a disk may have been put on the skip list meanwhile.
     ///
     /// # Errors
     /// The store cannot be written.
     pub async fn dispatch_prepared(
         &self,
         errand: Errand,
+        seen: &Circumstances,
         prepared: Prepared,
         bounds: &Bounds,
     ) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
         let query = format!(
             "SELECT nodes.boot_id FROM jobs JOIN nodes ON nodes.id = jobs.node_id \
-             WHERE {FIRST_IN_LINE} AND {AGENT_READY} AND jobs.id = ?2"
+             WHERE {FIRST_IN_LINE} AND {AGENT_READY} AND jobs.id = ?2 AND nodes.updated_at = ?3 AND nodes.boot_id = ?4 \
+             AND nodes.can_power = ?5"
         );
         let boot: Option<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(query))
             .bind(tx.now)
             .bind(errand.job.to_string())
+            .bind(seen.node_updated_at.timestamp_micros())
+            .bind(&seen.boot_id)
+            .bind(seen.can_power)
             .fetch_optional(&mut *tx.inner)
             .await?;
         let (Some(boot), Some(job)) = (boot, tx.awaiting(errand).await?) else { return Ok(false) };

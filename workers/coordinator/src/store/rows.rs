@@ -88,7 +88,7 @@ pub(super) struct NodeRow {
     pub(super) can_power: bool,
     inspected_at: Option<i64>,
     created_at: i64,
-    updated_at: i64,
+    pub(super) updated_at: i64,
     active_job: Option<String>,
 }
 

@@ -21,6 +21,7 @@ async fn hand_out(lab: &Lab, way: ImageDownloadSource, spec: Value) -> Result<De
         alive: true,
         boot_id: None,
         can_power: false,
+        node_updated_at: chrono::DateTime::UNIX_EPOCH,
         work: Work::Deploy(Box::new(serde_json::from_value(spec).unwrap())),
         phase: None,
         restart: None,

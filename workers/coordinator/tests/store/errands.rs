@@ -58,9 +58,10 @@ async fn a_command_that_was_prepared_too_long_is_not_sent() {
     let agent = lab.agent("n1").await;
     let job = lab.submit(deploy("n1")).await.id;
     let errand = lab.errand(ErrandKind::Prepare).await;
-    let work = as_submitted(lab.store.circumstances(errand).await.unwrap().unwrap().work);
+    let seen = lab.store.circumstances(errand).await.unwrap().unwrap();
+    let work = as_submitted(seen.work.clone());
     let prepared = Prepared { work, restart: None, url_expires_at: None };
-    let send = async || lab.store.dispatch_prepared(errand, prepared.clone(), &BOUNDS).await.unwrap();
+    let send = async || lab.store.dispatch_prepared(errand, &seen, prepared.clone(), &BOUNDS).await.unwrap();
 
     lab.after(36).await;
     assert!(!send().await, "its agent is gone");
@@ -69,6 +70,27 @@ async fn a_command_that_was_prepared_too_long_is_not_sent() {
     assert!(!send().await, "it was cancelled");
     assert!(lab.store.circumstances(errand).await.unwrap().is_none());
     assert!(lab.commands().await.is_empty());
+}
+
+/// A disk that is put on the skip list while a deploy is prepared is not written by it.
+#[tokio::test]
+async fn a_command_that_was_prepared_for_another_node_than_there_is_now_is_not_sent() {
+    let lab = Lab::new().await;
+    let agent = lab.agent("n1").await;
+    lab.submit(deploy("n1")).await;
+    let errand = lab.errand(ErrandKind::Prepare).await;
+    let seen = lab.store.circumstances(errand).await.unwrap().unwrap();
+    let prepared = || Prepared { work: as_submitted(seen.work.clone()), restart: None, url_expires_at: None };
+    let send = async || lab.store.dispatch_prepared(errand, &seen, prepared(), &BOUNDS).await.unwrap();
+    let skip =
+        serde_json::from_value(json!({"properties": {"skip_block_devices": [{"serial": "PRECIOUS"}]}}));
+    lab.store.nodes().change("n1", skip.unwrap()).await.unwrap();
+    assert!(!send().await, "a disk was put on the skip list");
+    let now = lab.store.circumstances(errand).await.unwrap().unwrap();
+    lab.hear(&agent.rebooted().hello(None)).await;
+    assert!(!lab.store.dispatch_prepared(errand, &now, prepared(), &BOUNDS).await.unwrap(), "another boot");
+    let farrier::wire::Work::Deploy(spec) = lab.deploy(None).await.work else { panic!("another verb") };
+    assert_eq!(spec.skip_block_devices[0].serial.clone().unwrap(), "PRECIOUS");
 }
 
 #[tokio::test]

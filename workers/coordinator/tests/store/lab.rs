@@ -163,9 +163,9 @@ impl Lab {
     pub(crate) async fn deploy(&self, restart: Option<Restart>) -> RunCommand {
         let errand = self.errand(ErrandKind::Prepare).await;
         let circumstances = self.store.circumstances(errand).await.unwrap().unwrap();
-        let work = as_submitted(circumstances.work);
+        let work = as_submitted(circumstances.work.clone());
         let prepared = Prepared { work, restart, url_expires_at: None };
-        assert!(self.store.dispatch_prepared(errand, prepared, &BOUNDS).await.unwrap());
+        assert!(self.store.dispatch_prepared(errand, &circumstances, prepared, &BOUNDS).await.unwrap());
         self.commands().await.into_iter().rev().find_map(as_run).expect("the command is in the outbox")
     }
 
