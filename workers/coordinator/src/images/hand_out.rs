@@ -58,7 +58,8 @@ impl Images {
         let proxies = self.0.proxies.choose(&circumstances.site, &circumstances.rack, &driver.image, &spec);
         let way = spec.image_download_source.or(driver.image.download_source).unwrap_or(self.0.way);
         let places = self.places(store, &spec, way, want).await?;
-        if matches!(want, Want::Fresh { .. }) && places.iter().all(|place| place.expires_at.is_none()) {
+        let is_the_job_s_own = |place: &Place| place.expires_at.is_none() && place.sha256.is_none();
+        if matches!(want, Want::Fresh { .. }) && places.iter().all(is_the_job_s_own) {
             return Err(refused_for_good(&spec));
         }
 

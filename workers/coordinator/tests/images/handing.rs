@@ -70,3 +70,25 @@ async fn a_file_has_a_digest_without_anybody_giving_it() {
     let wrong = hand_out(&lab, ImageDownloadSource::Swift, spec(Some(&"ab".repeat(32)))).await.unwrap_err();
     assert_eq!(wrong.code, farrier::wire::ErrorCode::DigestMismatch);
 }
+
+/// What a checksum file says of an image holds for its mirrors, also where the image itself cannot be handed out.
+#[tokio::test]
+async fn a_mirror_does_not_vouch_for_itself() {
+    let lab = Lab::start().await;
+    let path = lab.image("other.raw", CONTENT);
+    for (digest, is_right) in [("ab".repeat(32), false), (sha256_of(CONTENT), true)] {
+        let sums = format!("{digest}  disk 1.raw\n").into_bytes();
+        let server = FaultyServer::start(sums, Fault::Nothing).await.unwrap();
+        let spec = json!({
+            "image_source": "swift://images/debian/disk 1.raw", "image_mirrors": [format!("file://{}", path.display())],
+            "image_checksum": server.url("SHA256SUMS"),
+        });
+        let handed = hand_out(&lab, ImageDownloadSource::Swift, spec).await;
+        match handed {
+            Ok(spec) => assert!(is_right && checksum_of(&spec) == Some(format!("sha256:{digest}"))),
+            Err(report) => {
+                assert!(!is_right && report.code == farrier::wire::ErrorCode::DigestMismatch, "{report}");
+            }
+        }
+    }
+}
