@@ -47,13 +47,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let power = Power::new(config.power);
     let conductor = Conductor {
         store: store.clone(),
+        broker: broker.clone(),
         images,
         power: power.clone(),
         bounds,
         off_within: config.off_within,
         turns: Turns::default(),
     };
-    parts.spawn(conductor::run(conductor, broker.clone()));
+    parts.spawn(conductor::run(conductor));
     parts.spawn(gauges::run(store.clone()));
     let api = Api {
         store: store.clone(),

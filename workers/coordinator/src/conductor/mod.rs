@@ -33,6 +33,7 @@ const REST: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub(crate) struct Conductor {
     pub(crate) store: Store,
+    pub(crate) broker: Broker,
     pub(crate) images: Images,
     pub(crate) power: Power,
     pub(crate) bounds: Bounds,
@@ -44,9 +45,15 @@ pub(crate) struct Conductor {
 /// How an errand has ended: when it is looked at again, if it is still to be done.
 type Ended = Result<Duration, StoreError>;
 
+impl Conductor {
+    /// Whether agents can be heard, and sent something.
+    fn hears(&self) -> bool {
+        matches!(*self.broker.status().borrow(), Status::Connected { .. })
+    }
+}
+
 /// Does errands, for ever.
-pub(crate) async fn run(conductor: Conductor, broker: Broker) {
-    let status = broker.status();
+pub(crate) async fn run(conductor: Conductor) {
     let mut work = UnderWay::default();
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -60,8 +67,8 @@ pub(crate) async fn run(conductor: Conductor, broker: Broker) {
             }
         }
         // A URL is not made to grow old in the outbox.
-        let connected = matches!(*status.borrow(), Status::Connected { .. });
-        if let Err(fault) = work.look(&conductor, connected).await {
+        let hears = conductor.hears();
+        if let Err(fault) = work.look(&conductor, hears).await {
             error!(error = %fault.report(), "errands cannot be read from the store; trying again");
         }
     }
@@ -106,7 +113,7 @@ struct UnderWay {
 
 impl UnderWay {
     /// Begins what is to be done and stops what no longer is.
-    async fn look(&mut self, conductor: &Conductor, connected: bool) -> Result<(), StoreError> {
+    async fn look(&mut self, conductor: &Conductor, hears: bool) -> Result<(), StoreError> {
         let errands = conductor.store.errands().await?;
         for (errand, task) in &self.begun {
             // An agent that is silent for a moment is no reason to fetch an image again.
@@ -118,7 +125,7 @@ impl UnderWay {
         for errand in errands {
             let sends = matches!(errand.kind, ErrandKind::Prepare | ErrandKind::Refresh);
             let waits = self.begun.contains_key(&errand) || self.resting.contains_key(&errand);
-            if waits || (sends && !connected) {
+            if waits || (sends && !hears) {
                 continue;
             }
             let task = self.tasks.spawn(do_errand(conductor.clone(), errand));

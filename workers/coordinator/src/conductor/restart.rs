@@ -161,25 +161,33 @@ async fn agent_gone(
     let boot = circumstances.attempt_boot.as_deref();
     let within = conductor.off_within + conductor.bounds.lease * 2;
     enter(conductor, errand, Phase::AgentGone, Some(within)).await?;
-    let gone = async {
-        while let Some(now) = conductor.store.circumstances(errand).await? {
-            if !now.alive || now.boot_id.as_deref() != boot {
-                break;
-            }
-            sleep(LOOK_EVERY).await;
+    loop {
+        match timeout(within, gone(conductor, errand, boot)).await {
+            Ok(result) => return Ok(result?),
+            // Nobody is heard: that says nothing of this one. When the broker is back, it has the whole time again.
+            Err(_) if !conductor.hears() => {}
+            Err(_) => return Err(Fault::Report(still_heard(within))),
         }
-        Ok::<_, StoreError>(())
-    };
-    match timeout(within, gone).await {
-        Ok(result) => Ok(result?),
-        Err(_) => Err(Fault::Report(ErrorReport::new(
-            ErrorCode::PowerTimeout,
-            format!(
-                "its agent was to restart it, and is still heard after {} s; look at the console of the machine",
-                within.as_secs()
-            ),
-        ))),
     }
+}
+
+/// Waits until a boot of an agent is no longer heard, or another one is; or nobody waits for that any more.
+async fn gone(conductor: &Conductor, errand: Errand, boot: Option<&str>) -> Result<(), StoreError> {
+    while let Some(now) = conductor.store.circumstances(errand).await? {
+        if !now.alive || now.boot_id.as_deref() != boot {
+            break;
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+fn still_heard(within: Duration) -> ErrorReport {
+    let seconds = within.as_secs();
+    let message = format!(
+        "its agent was to restart it, and is still heard after {seconds} s; look at the console of the machine"
+    );
+    ErrorReport::new(ErrorCode::PowerTimeout, message)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod images;
 mod jobs;
 mod nodes;
 pub mod outbox;
+mod phase;
 pub mod published;
 mod reseal;
 mod rows;
