@@ -14,7 +14,7 @@ use farrier::broker::{Broker, Status};
 use farrier::wire::{Coded as _, ErrorCode, ErrorReport, FreshImageUrls};
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::error;
 
 use crate::images::Images;
@@ -24,6 +24,8 @@ use crate::store::{Bounds, Store, StoreError};
 
 /// How often it is looked for errands, even when nobody says that there are some.
 const TICK: Duration = Duration::from_millis(500);
+/// How long it is waited for more to come when somebody says that there are some: every word of an agent may bring one.
+const GATHER: Duration = Duration::from_millis(50);
 /// How many errands of a kind are done at once. None of one kind waits for those of another.
 const AT_ONCE: usize = 500;
 /// How long an errand rests that could not be done for a reason of the store.
@@ -60,15 +62,13 @@ pub(crate) async fn run(conductor: Conductor) {
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            () = conductor.store.errands_wanted() => {}
+            () = conductor.store.errands_wanted() => sleep(GATHER).await,
             Some(ended) = work.tasks.join_next_with_id() => {
                 work.ended(ended, &conductor).await;
                 continue;
             }
         }
-        // A URL is not made to grow old in the outbox.
-        let hears = conductor.hears();
-        if let Err(fault) = work.look(&conductor, hears).await {
+        if let Err(fault) = work.look(&conductor).await {
             error!(error = %fault.report(), "errands cannot be read from the store; trying again");
         }
     }
@@ -113,8 +113,9 @@ struct UnderWay {
 
 impl UnderWay {
     /// Begins what is to be done and stops what no longer is.
-    async fn look(&mut self, conductor: &Conductor, hears: bool) -> Result<(), StoreError> {
+    async fn look(&mut self, conductor: &Conductor) -> Result<(), StoreError> {
         let errands = conductor.store.errands().await?;
+        let hears = conductor.hears();
         for (errand, task) in &self.begun {
             // An agent that is silent for a moment is no reason to fetch an image again.
             if !errands.contains(errand) && !conductor.store.awaits(*errand).await? {
@@ -123,6 +124,7 @@ impl UnderWay {
         }
         self.resting.retain(|_, until| *until > Instant::now());
         for errand in errands {
+            // A URL is not made to grow old in the outbox.
             let sends = matches!(errand.kind, ErrandKind::Prepare | ErrandKind::Refresh);
             let waits = self.begun.contains_key(&errand) || self.resting.contains_key(&errand);
             if waits || (sends && !hears) {
